@@ -1,0 +1,1 @@
+"""Curation: footage to scenes, scored clips and verdicts, and the store that keeps them. Owns the vocabulary."""

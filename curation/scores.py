@@ -1,0 +1,148 @@
+"""Scores: measured numbers about a clip, each a function and a column. Nothing is decided here.
+
+To add a score, write the function and add its line to `SCORES`; the store gets the column, the report its distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from curation.geometry import Box, Geometry
+from curation.measure import FrameMeasure, Sample
+
+__all__ = ["SCORES", "Measured", "Score", "scores_of"]
+
+# A border is black up to codec noise: no pixel of its rows or columns is ever brighter than this (8-bit levels).
+BORDER_MAX_LEVEL = 32
+# Block means of a still picture move less than this between any two samples (8-bit levels): requantisation at a
+# keyframe stays under it, an object as large as a 300th of the picture does not.
+STILL_MAX_LEVELS = 4.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured over the frames of one clip: what scores are computed from."""
+
+    frames: Sequence[FrameMeasure]
+    samples: Sequence[Sample]
+    end_index: int
+    time_base: Fraction
+    geometry: Geometry
+
+    @cached_property
+    def active_box(self) -> Box | None:
+        """The picture inside black borders, in display pixels. None where the clip is as dark as a border all over."""
+        if not self.samples:
+            return None
+        rows = np.flatnonzero(np.max([s.row_max for s in self.samples], axis=0) > BORDER_MAX_LEVEL)
+        columns = np.flatnonzero(np.max([s.column_max for s in self.samples], axis=0) > BORDER_MAX_LEVEL)
+        if rows.size == 0 or columns.size == 0:
+            return None
+        left, top = int(columns[0]), int(rows[0])
+        box = Box(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
+        return self.geometry.display_box(box)
+
+
+ScoreValue = float | int | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A column of the clips table: its name with its unit, its type, what it says, and how it is computed."""
+
+    column: str
+    type: pa.DataType
+    says: str
+    of: Callable[[Measured], ScoreValue]
+
+
+def motion_px_per_s(clip: Measured) -> float | None:
+    """Mean optical flow (DIS, Kroeger et al. 2016) over the samples, in coded pixels per second."""
+    speeds = [s.flow_px / float(s.flow_ticks * clip.time_base) for s in _samples_with_flow(clip)]
+    return float(np.mean(speeds)) if speeds else None
+
+
+def motion_share_per_s(clip: Measured) -> float | None:
+    """The same as a share of the picture's longer side, so that it compares across sizes."""
+    speed = motion_px_per_s(clip)
+    return None if speed is None else speed / max(clip.geometry.coded_width, clip.geometry.coded_height)
+
+
+def _samples_with_flow(clip: Measured) -> list[Sample]:
+    # A flow into the next scene is not this clip's: its second frame must lie before the end as well.
+    return [s for s in clip.samples if s.flow_ticks > 0 and s.index + 1 < clip.end_index]
+
+
+def sharpness_levels2(clip: Measured) -> float | None:
+    return float(np.median([s.sharpness for s in clip.samples])) if clip.samples else None
+
+
+def luma_mean_levels(clip: Measured) -> float:
+    return float(np.mean([f.luma_mean for f in clip.frames]))
+
+
+def luma_spread_levels(clip: Measured) -> float:
+    return float(np.mean([f.luma_spread for f in clip.frames]))
+
+
+def is_still(clip: Measured) -> bool | None:
+    if len(clip.samples) < 2:
+        return None
+    blocks = np.stack([s.blocks for s in clip.samples])
+    return bool((blocks.max(axis=0) - blocks.min(axis=0)).max() < STILL_MAX_LEVELS)
+
+
+def damaged_frames(clip: Measured) -> int:
+    return sum(f.is_damaged for f in clip.frames)
+
+
+def border_share(clip: Measured) -> float | None:
+    box = clip.active_box
+    return None if box is None else 1 - box.width * box.height / (clip.geometry.width * clip.geometry.height)
+
+
+def short_side_px(clip: Measured) -> int:
+    box = clip.active_box
+    return min(box.width, box.height) if box else min(clip.geometry.width, clip.geometry.height)
+
+
+def aspect(clip: Measured) -> float:
+    box = clip.active_box
+    return box.width / box.height if box else clip.geometry.width / clip.geometry.height
+
+
+def _side(name: str) -> Callable[[Measured], ScoreValue]:
+    def side_of(clip: Measured) -> int | None:
+        box = clip.active_box
+        return None if box is None else getattr(box, name)
+
+    return side_of
+
+
+SCORES: tuple[Score, ...] = (
+    Score("motion_px_per_s", pa.float32(), "mean optical flow, coded pixels per second, from 0", motion_px_per_s),
+    Score("motion_share_per_s", pa.float32(), "the same in longer sides of the picture, from 0", motion_share_per_s),
+    Score("sharpness_levels2", pa.float32(), "median variance of the Laplacian, from 0", sharpness_levels2),
+    Score("luma_mean_levels", pa.float32(), "mean brightness, 0 to 255", luma_mean_levels),
+    Score("luma_spread_levels", pa.float32(), "mean standard deviation inside a frame, 0 to 127", luma_spread_levels),
+    Score("is_still", pa.bool_(), "no part of the picture changes", is_still),
+    Score("damaged_frames", pa.int32(), "frames that the decoder concealed or refused data for", damaged_frames),
+    Score("active_x_px", pa.int32(), "active picture box inside black borders, display pixels", _side("x")),
+    Score("active_y_px", pa.int32(), "active picture box inside black borders, display pixels", _side("y")),
+    Score("active_width_px", pa.int32(), "active picture box inside black borders, display pixels", _side("width")),
+    Score("active_height_px", pa.int32(), "active picture box inside black borders, display pixels", _side("height")),
+    Score("short_side_px", pa.int32(), "shorter side of the active picture, display pixels", short_side_px),
+    Score("aspect", pa.float32(), "width over height of the active picture", aspect),
+    Score("border_share", pa.float32(), "share of the picture that is black border, 0 to 1", border_share),
+)
+
+
+def scores_of(clip: Measured) -> dict[str, ScoreValue]:
+    """Every score of a clip, by column. Null where a clip is too short to be measured: never a made-up number."""
+    return {score.column: score.of(clip) for score in SCORES}

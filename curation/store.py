@@ -1,0 +1,277 @@
+"""A store: a folder or object-store prefix with Lance tables. Workers write fragments, one driver commits them.
+
+How finished work lands exactly once. A worker writes all clips of a source as fragments that no version of the table
+refers to yet. The driver, holding the store's lease, commits them in one version of `clips` and then the source's row
+in one version of `sources`. The row in `sources` is the mark of finished work. Killed between the two, the source is
+curated again and its clips are found in the table already, under the same config hash, and not added twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import lance
+import pyarrow as pa
+from lance.fragment import write_fragments
+
+from curation.tables import CLIPS, RUNS, SOURCES
+
+__all__ = ["FinishedSource", "Store", "StoreUnavailable"]
+
+STORAGE_VERSION = "2.2"  # the first with blobs
+BATCH_BYTES = 16 << 20
+BATCH_ROWS = 64
+SCHEMAS = {"sources": SOURCES, "clips": CLIPS, "runs": RUNS}
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be read or written: no space, no permission, gone, or not a store."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedSource:
+    """What a worker hands to the driver: the source's row and its clips as fragments, both small.
+
+    `supersedes` is the id of a row that this one replaces: the one that said the file could not be read.
+    """
+
+    row: dict[str, Any]
+    fragments: Sequence[str] = ()
+    clips: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where the tables are, and how to reach them. Cheap to make and to send to workers.
+
+    Attributes:
+        uri: A folder, or `s3://`, `gs://`, `az://` and whatever else Lance opens.
+        storage_options: Handed to Lance for object stores (endpoint, region, keys); the environment is read as well.
+    """
+
+    uri: str
+    storage_options: dict[str, str] | None = None
+
+    @staticmethod
+    def at(uri: str, storage_options: dict[str, str] | None = None) -> Store:
+        """A store at a local path or address; local paths become absolute, because workers run elsewhere."""
+        is_address = "://" in uri
+        return Store(uri.rstrip("/") if is_address else os.path.abspath(uri), storage_options or None)
+
+    def table_uri(self, table: str) -> str:
+        return f"{self.uri}/{table}.lance"
+
+    def exists(self) -> bool:
+        """Whether there are tables. Raises StoreUnavailable where that cannot be found out."""
+        return self._open("sources") is not None
+
+    def create(self) -> None:
+        """Make the tables that are not there yet, and give older tables the columns that have been added since."""
+        for table, schema in SCHEMAS.items():
+            if (dataset := self._open(table)) is None:
+                dataset = self._create(table, schema)
+            missing = [f for f in schema if f.name not in dataset.schema.names]
+            if missing:
+                dataset.add_columns([f.with_nullable(True) for f in missing])
+
+    def _create(self, table: str, schema: pa.Schema) -> lance.LanceDataset:
+        empty = pa.Table.from_batches([], schema=schema)
+        try:
+            return lance.write_dataset(
+                empty,
+                self.table_uri(table),
+                mode="create",
+                data_storage_version=STORAGE_VERSION,
+                enable_stable_row_ids=True,
+                storage_options=self.storage_options,
+            )
+        except OSError as error:
+            if "already exists" in str(error):  # another run was a moment faster
+                return self.open(table)
+            raise self.unavailable("written", error) from error
+
+    def open(self, table: str, version: int | str | None = None) -> lance.LanceDataset:
+        """A table at its newest or a pinned version. Raises StoreUnavailable."""
+        dataset = self._open(table, version)
+        if dataset is None:
+            raise StoreUnavailable(f"there is no store at {self.uri} (no table {table!r}); make one with jobs.curate")
+        return dataset
+
+    def _open(self, table: str, version: int | str | None = None) -> lance.LanceDataset | None:
+        try:
+            return lance.dataset(self.table_uri(table), version=version, storage_options=self.storage_options)
+        except (ValueError, OSError) as error:
+            if "was not found" in str(error) or isinstance(error, FileNotFoundError):
+                return None
+            raise self.unavailable("read", error) from error
+
+    def unavailable(self, verb: str, error: Exception) -> StoreUnavailable:
+        """The error to raise for one that Lance raised, in words that say what to do."""
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "No space left" in str(error):
+            text = "no space is left on the device; free some"
+        return StoreUnavailable(f"the store {self.uri} cannot be {verb}: {text[:500]}")
+
+    # -- what workers do
+
+    def write_clips(self, rows: Iterator[dict[str, Any]]) -> list[str]:
+        """Write clip rows as fragments that no version of the table holds yet; their descriptions, to be committed.
+
+        Rows are taken one by one and memory stays at one batch. Raises StoreUnavailable when the store is at fault;
+        what `rows` raises is raised as it is.
+        """
+        source = _Rows(rows)
+        first = next(source, None)
+        if first is None:
+            return []
+        try:
+            fragments = write_fragments(
+                _batches(first, source),
+                self.table_uri("clips"),
+                schema=CLIPS,
+                mode="append",
+                data_storage_version=STORAGE_VERSION,
+                enable_stable_row_ids=True,
+                storage_options=self.storage_options,
+            )
+        except OSError as error:
+            if source.failure is not None:
+                raise source.failure from None
+            raise self.unavailable("written", error) from error
+        return [json.dumps(fragment.to_json()) for fragment in fragments]
+
+    # -- what the driver does, holding the lease
+
+    def commit_sources(self, finished: Sequence[FinishedSource]) -> int:
+        """Land finished sources: their clips, then their rows. The number of clips that were superseded.
+
+        Clips that an interrupted run has landed already are recognised and not added again; clips of an older config
+        make room. Raises StoreUnavailable; whatever landed before stays, and the same call may be made again.
+        """
+        by_id = {f.row["source_id"]: f for f in finished}  # two files with the same content in one batch are one source
+        try:
+            superseded = self._commit_clips(by_id)
+            table = pa.Table.from_pylist([f.row for f in by_id.values()], schema=SOURCES)
+            sources = self.open("sources")
+            sources.merge_insert("source_id").when_matched_update_all().when_not_matched_insert_all().execute(table)
+        except OSError as error:
+            raise self.unavailable("written", error) from error
+        return superseded
+
+    def _commit_clips(self, by_id: dict[str, FinishedSource]) -> int:
+        clips = self.open("clips")
+        present = self._clips_present(clips, by_id)
+        superseded = 0
+        stale = [i for i, hashes in present.items() if hashes.keys() != {by_id[i].row["config_hash"]}]
+        if stale:
+            current = " OR ".join(
+                f"(source_id = '{i}' AND config_hash != '{by_id[i].row['config_hash']}')" for i in stale
+            )
+            superseded = clips.count_rows(current)
+            clips.delete(current)
+        fragments = [
+            lance.FragmentMetadata.from_json(text)
+            for i, f in by_id.items()
+            if f.row["config_hash"] not in present.get(i, {})
+            for text in f.fragments
+        ]
+        if fragments:
+            clips = self.open("clips")
+            lance.LanceDataset.commit(
+                self.table_uri("clips"),
+                lance.LanceOperation.Append(fragments),
+                read_version=clips.version,
+                storage_options=self.storage_options,
+            )
+        return superseded
+
+    def _clips_present(self, clips: lance.LanceDataset, ids: Iterable[str]) -> dict[str, dict[str, int]]:
+        quoted = ", ".join(f"'{i}'" for i in ids)
+        rows = clips.to_table(columns=["source_id", "config_hash"], filter=f"source_id IN ({quoted})")
+        present: dict[str, dict[str, int]] = {}
+        for source_id, config_hash in zip(*(rows[c].to_pylist() for c in ("source_id", "config_hash")), strict=True):
+            counts = present.setdefault(source_id, {})
+            counts[config_hash] = counts.get(config_hash, 0) + 1
+        return present
+
+    def forget_sources(self, source_ids: Sequence[str]) -> None:
+        """Remove rows that said a file could not be read, now that it could."""
+        if source_ids:
+            quoted = ", ".join(f"'{i}'" for i in source_ids)
+            sources = self.open("sources")
+            if sources.count_rows(f"source_id IN ({quoted})"):
+                sources.delete(f"source_id IN ({quoted})")
+
+    def write_run(self, row: dict[str, Any]) -> None:
+        """Add a run's row, or supersede the one with its id."""
+        try:
+            runs = self.open("runs")
+            table = pa.Table.from_pylist([row], schema=RUNS)
+            runs.merge_insert("run_id").when_matched_update_all().when_not_matched_insert_all().execute(table)
+        except OSError as error:
+            raise self.unavailable("written", error) from error
+
+    def compact(self, keep_versions_days: float) -> dict[str, dict[str, int]]:
+        """Merge small fragments and drop versions older than asked for; what was done, by table.
+
+        Rows, ids and pinned tags stay. A step of its own, because it rewrites: run it when no other job writes.
+        """
+        done = {}
+        for table in SCHEMAS:
+            dataset = self.open(table)
+            metrics = dataset.optimize.compact_files()
+            cleaned = self.open(table).cleanup_old_versions(timedelta(days=keep_versions_days))
+            done[table] = {
+                "fragments_before": metrics.fragments_removed,
+                "fragments_after": metrics.fragments_added,
+                "old_versions_removed": cleaned.old_versions,
+                "bytes_freed": cleaned.bytes_removed,
+            }
+        return done
+
+
+class _Rows:
+    """An iterator that remembers what it raised: Lance turns it into an OSError of its own on the way through Arrow."""
+
+    def __init__(self, rows: Iterator[dict[str, Any]]):
+        self._rows = rows
+        self.failure: BaseException | None = None
+
+    def __iter__(self) -> _Rows:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        try:
+            return next(self._rows)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.failure = error
+            raise
+
+
+def _batches(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    batch, size = [first], first.get("video_bytes") or 0
+    for row in rest:
+        if len(batch) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield _batch(batch)
+            batch, size = [], 0
+        batch.append(row)
+        size += row.get("video_bytes") or 0
+    yield _batch(batch)
+
+
+def _batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:
+    arrays = [
+        lance.blob_array([row.get("video") for row in rows])
+        if field.name == "video"
+        else pa.array([row.get(field.name) for row in rows], field.type)
+        for field in CLIPS
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=CLIPS)

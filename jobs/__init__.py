@@ -1,0 +1,1 @@
+"""Jobs: the only code that knows Ray, one file a job."""

@@ -1,0 +1,1 @@
+"""Trainer: compression network, packing, diffusion transformer, training and sampling. Not there yet."""

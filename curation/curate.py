@@ -18,7 +18,7 @@ from curation.cut import CannotCopy, ClipFile, Cutter
 from curation.encode import CannotEncode, encode_clip
 from curation.ingest import Footage
 from curation.media import Limits, main_video_stream, open_media
-from curation.records import BadSource, Clip, SourceState, clip_id_of, digest
+from curation.records import BadSource, Clip, SourceState, Span, clip_id_of, digest
 from curation.shots import ShotConfig
 from curation.takes import TakeConfig
 from curation.verdicts import Thresholds, thresholds_id, verdict
@@ -83,6 +83,7 @@ class SourceCuration:
         self._scenes = 0
         self.seconds: Counter[str] = Counter()  # by "kept" or the reason of rejection
         self.clips: Counter[str] = Counter()  # the same, clips
+        self.stored_bytes = 0
 
     def clip_rows(self) -> Iterator[dict[str, Any]]:
         """The rows of the clips table, in order of time; rejected clips have no video."""
@@ -107,8 +108,7 @@ class SourceCuration:
                 row["keep"] = row["reason"] is None
                 if row["keep"]:
                     cutter = cutter or cutter_of(stack, self._path, self._config)
-                    file, encoded_because = cut_clip(cutter, self._path, clip, self._config.cut, self._analysis)
-                    row |= video_columns(file, encoded_because)
+                    row |= self._cut(clip, cutter)
                 self._count(clip, row)
                 yield row
 
@@ -141,10 +141,19 @@ class SourceCuration:
             "run_id": self._run_id,
         }
 
+    def _cut(self, clip: Clip, cutter: Cutter) -> dict[str, Any]:
+        assert self._analysis is not None
+        assert self._analysis.looks is not None
+        pix_fmt = self._analysis.looks.pix_fmt
+        cut = self._config.cut
+        file, because = cut_span(cutter, self._path, clip.span, clip.entry_pts, clip.frames, pix_fmt, cut)
+        return video_columns(file, because)
+
     def _count(self, clip: Clip, row: dict[str, Any]) -> None:
         outcome = row["reason"] or "kept"
         self.seconds[outcome] += clip.span.duration_s  # type: ignore[assignment]
         self.clips[outcome] += 1
+        self.stored_bytes += row.get("video_bytes", 0)
         self._scenes = clip.scene_index + 1
 
     def source_row(self) -> dict[str, Any]:
@@ -186,9 +195,6 @@ class SourceCuration:
             "is_interlaced": looks.is_interlaced,
             "scenes": self._scenes,
             "clips": self.clips.total(),
-            "clips_kept": self.clips["kept"],
-            "kept_s": float(self.seconds["kept"]),
-            "rejected_s": float(sum(s for outcome, s in self.seconds.items() if outcome != "kept")),
             "trimmed_s": float(trimmed_s),
         }
 
@@ -221,22 +227,20 @@ def cutter_of(stack: ExitStack, path: Path, config: CurateConfig) -> Cutter:
     return Cutter(container, main_video_stream(container, config.limits), config.cut.max_lead_in_seconds)
 
 
-def cut_clip(
-    cutter: Cutter, path: Path, clip: Clip, config: CutConfig, analysis: Analysis
+def cut_span(
+    cutter: Cutter, path: Path, span: Span, entry_pts: int, frames: int, pix_fmt: str, config: CutConfig
 ) -> tuple[ClipFile, str | None]:
-    """The clip's file and, where it was encoded, why. Raises BadSource `cannot_cut` when neither way works."""
+    """A clip's file and, where it was encoded, why. Raises BadSource `cannot_cut` when neither way works."""
     because = "asked for"
     if config.cut == "copy":
         try:
-            return cutter.cut(clip.span, clip.entry_pts, clip.frames), None
+            return cutter.cut(span, entry_pts, frames), None
         except CannotCopy as error:
             because = str(error)
-    assert analysis.looks is not None
     try:
-        pix_fmt = analysis.looks.pix_fmt
-        return encode_clip(path, cutter.demuxer, cutter.stream_index, clip.span, clip.frames, pix_fmt), because
+        return encode_clip(path, cutter.demuxer, cutter.stream_index, span, frames, pix_fmt), because
     except CannotEncode as error:
-        start_s = float(clip.span.start_pts * clip.span.time_base)
+        start_s = float(span.start_pts * span.time_base)
         detail = f"the clip at {start_s:.3f} s cannot be copied ({because}) nor encoded ({error})"
         raise BadSource(SourceState.FAILED, "cannot_cut", detail) from error
 

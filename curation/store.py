@@ -17,15 +17,17 @@ from typing import Any
 
 import lance
 import pyarrow as pa
+import pyarrow.compute as pc
 from lance.fragment import write_fragments
 
 from curation.tables import CLIPS, RUNS, SOURCES
 
-__all__ = ["FinishedSource", "Store", "StoreUnavailable"]
+__all__ = ["FinishedSource", "Store", "StoreUnavailable", "blob_table"]
 
 STORAGE_VERSION = "2.2"  # the first with blobs
 BATCH_BYTES = 16 << 20
 BATCH_ROWS = 64
+INDEXED = {"sources": ("source_id", "uri"), "clips": ("clip_id", "source_id")}
 SCHEMAS = {"sources": SOURCES, "clips": CLIPS, "runs": RUNS}
 
 
@@ -37,13 +39,16 @@ class StoreUnavailable(Exception):
 class FinishedSource:
     """What a worker hands to the driver: the source's row and its clips as fragments, both small.
 
-    `supersedes` is the id of a row that this one replaces: the one that said the file could not be read.
+    `clips` and `seconds` are counted by `kept` or the reason of rejection. `supersedes` is the id of a row that goes
+    when this one lands: the one that said the file could not be read.
     """
 
     row: dict[str, Any]
     fragments: Sequence[str] = ()
     clips: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    stored_bytes: int = 0
+    supersedes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +165,16 @@ class Store:
             table = pa.Table.from_pylist([f.row for f in by_id.values()], schema=SOURCES)
             sources = self.open("sources")
             sources.merge_insert("source_id").when_matched_update_all().when_not_matched_insert_all().execute(table)
+            self._forget([f.supersedes for f in by_id.values() if f.supersedes])
         except OSError as error:
             raise self.unavailable("written", error) from error
         return superseded
+
+    def _forget(self, source_ids: Sequence[str]) -> None:
+        sources = self.open("sources")
+        gone = pc.field("source_id").isin(list(source_ids))
+        if source_ids and sources.count_rows(gone):
+            sources.delete(gone)
 
     def _commit_clips(self, by_id: dict[str, FinishedSource]) -> int:
         clips = self.open("clips")
@@ -200,13 +212,9 @@ class Store:
             counts[config_hash] = counts.get(config_hash, 0) + 1
         return present
 
-    def forget_sources(self, source_ids: Sequence[str]) -> None:
-        """Remove rows that said a file could not be read, now that it could."""
-        if source_ids:
-            quoted = ", ".join(f"'{i}'" for i in source_ids)
-            sources = self.open("sources")
-            if sources.count_rows(f"source_id IN ({quoted})"):
-                sources.delete(f"source_id IN ({quoted})")
+    def clips_of_other_thresholds(self, thresholds_id: str) -> int:
+        """How many clips have verdicts that were given by other thresholds."""
+        return self.open("clips").count_rows(pc.field("thresholds_id") != thresholds_id)
 
     def write_run(self, row: dict[str, Any]) -> None:
         """Add a run's row, or supersede the one with its id."""
@@ -226,6 +234,8 @@ class Store:
         for table in SCHEMAS:
             dataset = self.open(table)
             metrics = dataset.optimize.compact_files()
+            for column in INDEXED.get(table, ()):
+                self.open(table).create_scalar_index(column, "BTREE", replace=True)
             cleaned = self.open(table).cleanup_old_versions(timedelta(days=keep_versions_days))
             done[table] = {
                 "fragments_before": metrics.fragments_removed,
@@ -267,7 +277,12 @@ def _batches(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[
     yield _batch(batch)
 
 
-def _batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:
+def blob_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Whole rows of the clips table, video included, as Lance takes them."""
+    return pa.Table.from_batches([_batch(rows)])
+
+
+def _batch(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
     arrays = [
         lance.blob_array([row.get("video") for row in rows])
         if field.name == "video"

@@ -56,10 +56,7 @@ SOURCES = pa.schema(
         pa.field("audio_channels", pa.int32()),
         pa.field("scenes", pa.int32()),
         pa.field("clips", pa.int32()),
-        pa.field("clips_kept", pa.int32()),
-        pa.field("kept_s", pa.float64()),
-        pa.field("rejected_s", pa.float64()),
-        pa.field("trimmed_s", pa.float64()),  # kept + rejected + trimmed = duration
+        pa.field("trimmed_s", pa.float64()),  # the clips' durations and this add up to duration_s
         _required("config_hash", pa.string()),
         _required("run_id", pa.string()),
     ]

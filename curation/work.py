@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
 
 from curation.curate import CurateConfig, SourceCuration, unusable_source_row
 from curation.ingest import Footage, file_hash, local_copy
 from curation.records import BadSource, SourceState, digest
 from curation.store import FinishedSource, Store
 
-__all__ = ["curate_footage", "is_current", "unread_id"]
-
-
+__all__ = ["already_current", "curate_footage", "unread_id"]
 
 
 def unread_id(uri: str) -> str:
@@ -19,9 +21,23 @@ def unread_id(uri: str) -> str:
     return digest("unread", uri)
 
 
-def is_current(state: str, config_hash: str, config: CurateConfig) -> bool:
-    """Whether a row of `sources` was made with this config, so that its source need not be looked at again."""
-    return config_hash == config.config_hash(SourceState(state))
+# Not the content's fault: such a source is tried again in every run.
+TRIED_AGAIN = frozenset({"unreadable", "worker_died", "error"})
+
+
+def already_current(store: Store, footage: Sequence[Footage], config: CurateConfig) -> set[Footage]:
+    """Those files that were worked on with this config and, by size and time or etag, have not changed since."""
+    if not footage:
+        return set()
+    wanted = pc.field("uri").isin([f.uri for f in footage])
+    columns = ["uri", "bytes", "modified", "state", "reason", "config_hash"]
+    rows = store.open("sources").to_table(columns=columns, filter=wanted).to_pylist()
+    done = {(row["uri"], row["bytes"], row["modified"]) for row in rows if _is_current(row, config)}
+    return {f for f in footage if (f.uri, f.bytes, f.modified) in done}
+
+
+def _is_current(row: dict[str, Any], config: CurateConfig) -> bool:
+    return row["reason"] not in TRIED_AGAIN and row["config_hash"] == config.config_hash(SourceState(row["state"]))
 
 
 def curate_footage(footage: Footage, store: Store, config: CurateConfig, run_id: str) -> FinishedSource | None:
@@ -38,12 +54,20 @@ def curate_footage(footage: Footage, store: Store, config: CurateConfig, run_id:
                 return None
             return _curate(path, footage, source_id, store, config, run_id)
     except BadSource as error:
-        return FinishedSource(unusable_source_row(footage, source_id, config, run_id, error))
+        row = unusable_source_row(footage, source_id, config, run_id, error)
+        return FinishedSource(row, supersedes=_superseded_by(source_id, footage))
+
+
+def _superseded_by(source_id: str, footage: Footage) -> str | None:
+    """The row that said the file could not be read, once it could be."""
+    unread = unread_id(footage.uri)
+    return None if source_id == unread else unread
 
 
 def _is_in_store(store: Store, source_id: str, config: CurateConfig) -> bool:
-    rows = store.open("sources").to_table(columns=["state", "config_hash"], filter=f"source_id = '{source_id}'")
-    return any(is_current(row["state"], row["config_hash"], config) for row in rows.to_pylist())
+    columns = ["state", "reason", "config_hash"]
+    rows = store.open("sources").to_table(columns=columns, filter=pc.field("source_id") == source_id)
+    return any(_is_current(row, config) for row in rows.to_pylist())
 
 
 def _curate(
@@ -56,4 +80,6 @@ def _curate(
         fragments=fragments,
         clips=dict(curation.clips),
         seconds={outcome: float(s) for outcome, s in curation.seconds.items()},
+        stored_bytes=curation.stored_bytes,
+        supersedes=_superseded_by(source_id, footage),
     )

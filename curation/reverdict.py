@@ -1,0 +1,169 @@
+"""Giving verdicts again from stored scores: no decoding, and no video is copied.
+
+A clip that is rejected now keeps its bytes, so nothing is lost by trying a threshold. A clip that is kept now and was
+never cut is cut from its source, packet by packet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import lance
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.curate import CurateConfig, CutConfig, cut_span, cutter_of, video_columns
+from curation.ingest import file_hash, local_copy
+from curation.records import BadSource, SourceState, Span
+from curation.store import Store, blob_table
+from curation.tables import CLIPS
+from curation.verdicts import RULES, Thresholds, thresholds_id, verdict
+
+__all__ = ["Changes", "UncutClips", "apply_verdicts", "cut_now_kept"]
+
+VERDICT_COLUMNS = ("keep", "reason", "thresholds_id")
+
+
+@dataclass(slots=True)
+class Changes:
+    """What new thresholds changed: clips and seconds by (verdict before, verdict now), `kept` or a reason."""
+
+    clips: Counter[tuple[str, str]] = field(default_factory=Counter)
+    seconds: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unchanged: int = 0
+
+    def add(self, before: str | None, now: str | None, duration_s: float) -> None:
+        if before == now:
+            self.unchanged += 1
+            return
+        self.clips[before or "kept", now or "kept"] += 1
+        self.seconds[before or "kept", now or "kept"] += duration_s  # type: ignore[assignment]
+
+    def merge(self, other: Changes) -> None:
+        self.clips += other.clips
+        self.seconds += other.seconds
+        self.unchanged += other.unchanged
+
+
+@dataclass(frozen=True, slots=True)
+class UncutClips:
+    """Clips of one source that the thresholds keep and that have no video yet."""
+
+    source_id: str
+    clip_ids: tuple[str, ...]
+
+
+def apply_verdicts(
+    store: Store, thresholds: Thresholds, changes: Changes, before_commit: Callable[[], None] | None
+) -> list[UncutClips]:
+    """Give every clip its verdict and land those that need no cutting in one version; the clips that do.
+
+    `before_commit` is called right before anything lands; without it nothing lands, and what would change is counted.
+    Memory holds one fragment's scores, not the table.
+    """
+    clips = store.open("clips")
+    updated: list[lance.FragmentMetadata] = []
+    modified: list[int] = []
+    uncut: dict[str, list[str]] = {}
+    for fragment in clips.get_fragments():
+        rows = _rows_of(fragment)
+        decided = _decide(rows, thresholds, changes, uncut, counts_uncut=before_commit is None)
+        if decided is not None and before_commit is not None:
+            metadata, modified = fragment.update_columns(decided, left_on="clip_id", right_on="clip_id")
+            updated.append(metadata)
+    if updated and before_commit is not None:
+        before_commit()
+        operation = lance.LanceOperation.Update(updated_fragments=updated, fields_modified=modified)
+        try:
+            lance.LanceDataset.commit(
+                store.table_uri("clips"),
+                operation,
+                read_version=clips.version,
+                storage_options=store.storage_options,
+            )
+        except OSError as error:
+            raise store.unavailable("written", error) from error
+    return [UncutClips(source_id, tuple(clip_ids)) for source_id, clip_ids in uncut.items()]
+
+
+def _rows_of(fragment: Any) -> list[dict[str, Any]]:
+    columns = {"clip_id", "source_id", "duration_s", "video_bytes", *VERDICT_COLUMNS, *(r.column for r in RULES)}
+    return fragment.to_table(columns=sorted(columns)).to_pylist()
+
+
+def _decide(
+    rows: Iterable[dict[str, Any]],
+    thresholds: Thresholds,
+    changes: Changes,
+    uncut: dict[str, list[str]],
+    *,
+    counts_uncut: bool,
+) -> pa.Table | None:
+    """New verdicts of a fragment's clips as a table to join, None if none is new. Uncut clips are only noted."""
+    current = thresholds_id(thresholds)
+    decided = []
+    for row in rows:
+        reason = verdict(row, thresholds)
+        if reason is None and row["video_bytes"] is None:
+            uncut.setdefault(row["source_id"], []).append(row["clip_id"])
+            if counts_uncut:
+                changes.add(row["reason"], None, row["duration_s"])
+            continue
+        changes.add(row["reason"], reason, row["duration_s"])
+        if (row["reason"], row["thresholds_id"]) != (reason, current):
+            decided.append((row["clip_id"], reason is None, reason, current))
+    if not decided:
+        return None
+    schema = pa.schema([CLIPS.field("clip_id"), *(CLIPS.field(name) for name in VERDICT_COLUMNS)])
+    return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in decided], schema=schema)
+
+
+def cut_now_kept(store: Store, uncut: UncutClips, thresholds: Thresholds, cut: CutConfig) -> Changes:
+    """Cut clips of one source that were rejected until now and land them; what changed. For a worker.
+
+    One version of the table, only rows that have no video are rewritten. Raises BadSource where the source is not
+    reachable any more or its content is another.
+    """
+    clips = store.open("clips")
+    rows = _full_rows(clips, uncut.clip_ids)
+    (source,) = store.open("sources").to_table(filter=pc.field("source_id") == uncut.source_id).to_pylist()
+    config = CurateConfig(cut=cut)
+    changes = Changes()
+    with local_copy(source["uri"], config.limits.max_source_bytes) as path:
+        if file_hash(path) != uncut.source_id:
+            detail = "the file's content is not the one that was curated; curate it again"
+            raise BadSource(SourceState.FAILED, "content_changed", detail)
+        for row in rows:
+            changes.add(row["reason"], None, row["duration_s"])
+        cut_rows = [*_cut_rows(path, rows, source["pix_fmt"], thresholds, config)]
+    try:
+        clips.merge_insert("clip_id").when_matched_update_all().execute(blob_table(cut_rows))
+    except OSError as error:
+        raise store.unavailable("written", error) from error
+    return changes
+
+
+def _full_rows(clips: lance.LanceDataset, clip_ids: Sequence[str]) -> list[dict[str, Any]]:
+    columns = [name for name in CLIPS.names if name != "video"]
+    rows = clips.to_table(columns=columns, filter=pc.field("clip_id").isin(list(clip_ids))).to_pylist()
+    return sorted(rows, key=lambda row: row["start_pts"])
+
+
+def _cut_rows(
+    path: Path, rows: Iterable[dict[str, Any]], pix_fmt: str, thresholds: Thresholds, config: CurateConfig
+) -> Iterable[dict[str, Any]]:
+    with ExitStack() as stack:
+        cutter = cutter_of(stack, path, config)
+        for row in rows:
+            base = Fraction(row["time_base_num"], row["time_base_den"])
+            span = Span(row["start_pts"], row["end_pts"], base)
+            how = CutConfig(row["cut"], config.cut.max_lead_in_seconds)
+            file, because = cut_span(cutter, path, span, row["entry_pts"], row["frames"], pix_fmt, how)
+            verdict_now = {"keep": True, "reason": None, "thresholds_id": thresholds_id(thresholds)}
+            yield row | verdict_now | video_columns(file, because)

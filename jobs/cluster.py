@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import warnings
 
 import ray
@@ -23,6 +24,7 @@ def connect() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray starts its processes by fork and exec, which does Lance no harm: none of them goes on with its threads.
     warnings.filterwarnings("ignore", message="lance is not fork-safe")
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         if os.environ.get("RAY_ADDRESS"):
             ray.init(logging_level=logging.WARNING)
@@ -30,6 +32,8 @@ def connect() -> None:
             ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, OSError, ValueError) as error:
         raise MachineFault(f"Ray cannot be reached or started: {error}") from error
+    finally:
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray puts a handler of its own, which exits without a word
 
 
 def cpus() -> int:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import ray
+import ray.exceptions
 
 from curation.curate import CurateConfig, unusable_source_row
 from curation.ingest import Footage, Unreadable, find_footage
@@ -214,9 +215,7 @@ class Committer:
 def warn_of_other_thresholds(store: Store, config: CurateConfig) -> None:
     others = store.clips_of_other_thresholds(thresholds_id(config.thresholds))
     if others:
-        say(
-            f"{others} clips have verdicts by other thresholds; `python -m jobs.verdict --store {store.uri}` aligns them"
-        )
+        say(f"{others} clips have verdicts by other thresholds: python -m jobs.verdict --store {store.uri} aligns them")
 
 
 if __name__ == "__main__":

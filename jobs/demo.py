@@ -1,13 +1,15 @@
-"""The whole way, small: footage → clips → a page to look at. Today it ends there; captions and training join it later."""
+"""The whole way, small: footage → clips → a page to look at. Captions and training will join it here."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from curation.film import make_film
+from curation.records import digest
 from jobs import curate, report
 from jobs.cli import parse
 from jobs.runs import say
@@ -22,7 +24,7 @@ class DemoOptions:
     Attributes:
         footage: Folders, files or addresses of yours. Without any, a film is made: cuts, dissolves, fades, pans, zooms,
             still shots, several aspects, a rotated file, a variable rate, letterbox, a near-duplicate.
-        out: Folder for the film, the store and the page.
+        out: Folder for it all; each footage gets a folder of its own there, with store and page.
     """
 
     footage: tuple[str, ...] = ()
@@ -34,19 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def demo(options: DemoOptions) -> int:
-    """Run it; the exit code of the first step that fails, else 0. The same command again goes on, or finds it all done."""
-    footage = list(options.footage)
-    store = options.out / "store"
+    """Run it; the exit code of the first step that fails, else 0. The same command again goes on where it ended."""
+    footage = [os.path.abspath(spec) if "://" not in spec else spec for spec in options.footage]
+    folder = options.out / (f"{Path(footage[0]).name}-{digest(*footage)[:6]}" if footage else "film")
     if not footage:
-        film = options.out / "film"
-        say(f"making a film in {film}")
-        film.mkdir(parents=True, exist_ok=True)
-        make_film(film)
-        footage, store = [str(film)], options.out / "film-store"
-    code = curate.main(["--footage", *footage, "--store", str(store)])
-    if code:
-        return code
-    return report.main(["--store", str(store), "--out", str(options.out / "page")])
+        say(f"making a film in {folder / 'footage'}")
+        make_film(folder / "footage")
+        footage = [str(folder / "footage")]
+    store = str(folder / "store")
+    code = curate.main(["--footage", *footage, "--store", store])
+    return code or report.main(["--store", store, "--out", str(folder / "page")])
 
 
 if __name__ == "__main__":

@@ -12,11 +12,13 @@ from jobs.progress import duration_words, size_words
 
 __all__ = ["Funnel"]
 
+PROBLEMS_SHOWN = 20
+
 
 @dataclass(slots=True)
 class Funnel:
     """Counts of one run. `present`: unchanged files that the store had; `same_content`: other files with content that
-    it had. The rest was worked on and is in `sources`, by state."""
+    it had. The rest was worked on and is in `sources`, by state. `problems`: the first few, in words."""
 
     present: int = 0
     same_content: int = 0
@@ -27,12 +29,15 @@ class Funnel:
     footage_s: float = 0.0
     trimmed_s: float = 0.0
     stored_bytes: int = 0
+    problems: list[str] = field(default_factory=list)
 
     def add(self, finished: FinishedSource) -> None:
         row = finished.row
         self.sources[row["state"]] += 1
         if row["reason"]:
             self.source_reasons[row["state"], row["reason"]] += 1
+            if len(self.problems) < PROBLEMS_SHOWN:
+                self.problems.append(f"{row['state']}, {row['reason']}: {row['uri']!r}: {row['detail']}")
         self.clips.update(finished.clips)
         self.seconds.update(finished.seconds)
         self.footage_s += row.get("duration_s") or 0.0
@@ -84,6 +89,9 @@ class Funnel:
         if rejected := Counter({reason: n for reason, n in self.clips.items() if reason != "kept"}):
             lines.append(f"         rejected: {_listed(rejected)}")
         lines.append(f"stored   {size_words(self.stored_bytes)} in {store_uri}")
+        lines += [f"         {problem}" for problem in self.problems]
+        if unshown := self.source_reasons.total() - len(self.problems):
+            lines.append(f"         … and {unshown} more in table `sources`")
         return "\n".join(lines)
 
     def _source_parts(self) -> Counter[str]:

@@ -123,7 +123,7 @@ def code_version() -> str:
 
 
 def exit_code_of(job: str, work: Callable[[], int]) -> int:
-    """Run a job and turn its expected endings into a message and an exit code; anything else is a fault and is raised."""
+    """Run a job and turn the endings that are foreseen into a message and an exit code; a fault of ours is raised."""
     try:
         return work()
     except StoreBusy as error:

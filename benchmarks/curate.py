@@ -1,0 +1,90 @@
+"""Cost of curation against plain decoding: CPU time of hash, probe, decode, shots, scores, cut, write and commit,
+in-process, one thread a file, beside `ffmpeg -threads 1 -i X -f null -` of the same files in the same run.
+
+The two are run in turn and the least of a few rounds counts for each file, because other work on a machine only adds.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio_ffmpeg
+
+from benchmarks.figures import finish, footage_files
+from curation.curate import CurateConfig
+from curation.ingest import Footage, find_footage
+from curation.store import Store
+from curation.work import curate_footage
+from jobs.cli import parse
+
+TO_REACH = 1.15
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Cost of curation against plain decoding.
+
+    Attributes:
+        footage: Folder with footage.
+        json: File for the figures, {name: value}.
+        rounds: The least of so many counts.
+    """
+
+    footage: Path
+    json: Path | None = None
+    rounds: int = 3
+
+
+def decode_cpu_s(path: Path) -> float:
+    """CPU seconds of the ffmpeg program that decodes a file to nothing."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-threads", "1", "-i", path, "-f", "null", "-"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def curate_cpu_s(path: Path) -> float:
+    """CPU seconds, of all threads, of this process for curating a file into a store of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store.at(folder)
+        store.create()
+        (footage,) = find_footage([str(path)])
+        assert isinstance(footage, Footage)
+        began_s = time.process_time()
+        finished = curate_footage(footage, store, CurateConfig(), "benchmark")
+        assert finished is not None
+        store.commit_sources([finished])
+        return time.process_time() - began_s
+
+
+def main() -> None:
+    options = parse(Options, prog="python -m benchmarks.curate", description=str(__doc__))
+    files = footage_files(options.footage)
+    ours: dict[Path, list[float]] = defaultdict(list)
+    reference: dict[Path, list[float]] = defaultdict(list)
+    for _ in range(options.rounds):
+        for path in files:
+            ours[path].append(curate_cpu_s(path))
+            reference[path].append(decode_cpu_s(path))
+    print(f"{'file':60s} {'curate':>8s} {'decode':>8s} {'ratio':>6s}")
+    for path in files:
+        a, b = min(ours[path]), min(reference[path])
+        print(f"{path.name[:60]:60s} {a:8.3f} {b:8.3f} {a / b:6.2f}")
+    total, total_reference = (sum(min(times) for times in by_file.values()) for by_file in (ours, reference))
+    ratio = total / total_reference
+    figures = {"curate_cpu_s": total, "decode_cpu_s": total_reference, "curate_to_decode": ratio}
+    spent = f"curate {total:.2f} s of CPU, ffmpeg's decode {total_reference:.2f} s"
+    line = f"{spent}: ratio {ratio:.3f} (to reach: {TO_REACH})"
+    finish(figures, [line], options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""What all benchmarks share: their options, and how they end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from curation.ingest import Footage, find_footage
+
+__all__ = ["FootageOptions", "finish", "footage_files"]
+
+
+@dataclass(frozen=True, slots=True)
+class FootageOptions:
+    """
+    Attributes:
+        footage: Folder with footage.
+        json: File for the figures, {name: value}.
+    """
+
+    footage: Path
+    json: Path | None = None
+
+
+def footage_files(folder: Path) -> list[Path]:
+    """The video files directly in a folder: a `bad` folder below it holds what no reference can read."""
+    found = [Path(f.uri) for f in find_footage([str(folder)]) if isinstance(f, Footage)]
+    files = [path for path in found if path.parent == folder.resolve()]
+    if not files:
+        raise SystemExit(f"no video files in {folder}")
+    return files
+
+
+def finish(figures: Mapping[str, float | int], last_lines: Sequence[str], json_file: Path | None) -> None:
+    """Write the figures where asked for, and print the figure with its reference as the last line."""
+    if json_file:
+        json_file.write_text(json.dumps(dict(figures), indent=2) + "\n")
+    print("\n".join(last_lines), flush=True)

@@ -1,0 +1,45 @@
+"""Footage that many tests share, made once a session."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from curation.film import Edit, Encoding, FilmFile, Join, SceneSpec, encode_film, make_film, render
+
+RATE = Fraction(12)
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[FilmFile, ...]]:
+    """The demo's film and its truth."""
+    folder = tmp_path_factory.mktemp("film")
+    return folder, make_film(folder)
+
+
+@pytest.fixture(scope="session")
+def small_footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four files of two scenes each, a second or two long: the least that has clips to keep and clips to reject."""
+    folder = tmp_path_factory.mktemp("footage")
+    for number, seconds in enumerate((1, 2, 2, 3)):
+        specs = (
+            SceneSpec(seed=10 * number + 1, frames=int(seconds * RATE), pan_x_px_per_s=40.0),
+            SceneSpec(seed=10 * number + 2, frames=9, object_x_px_per_s=30.0),
+        )
+        edit = Edit(specs, (Join("cut"),))
+        frames = render(edit, 192, 128, [i / float(RATE) for i in range(edit.frames)])
+        encode_film(folder / f"take_{number}.mp4", frames, Encoding(rate=RATE, b_frames=2))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_footage() -> Path:
+    """The folder with real footage, which is not part of the project: DAILIES_FOOTAGE, or beside the checkout."""
+    beside = Path(__file__).parents[2] / "shared" / "footage"
+    folder = Path(os.environ.get("DAILIES_FOOTAGE", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real footage at {folder}: set DAILIES_FOOTAGE to a folder with some")
+    return folder

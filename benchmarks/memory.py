@@ -1,10 +1,9 @@
-"""Peak memory of a worker that curates a 1-minute source against a 60-minute one. Each in a process of its own, on
-films that are made for it: the same kind of picture, cuts every few seconds, one take that never ends.
+"""Peak memory of a worker that curates a 1-minute source against a 60-minute one: a Ray worker, fresh for
+each, and films that are made for it: the same kind of picture, cuts every few seconds, one take that never ends.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
 import sys
 import tempfile
@@ -12,9 +11,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import ray
+
 from benchmarks.figures import finish
+from curation.curate import CurateConfig
 from curation.film import Edit, Encoding, Join, SceneSpec, encode_film, render
+from curation.ingest import Footage, find_footage
+from curation.store import Store
+from curation.work import curate_footage
 from jobs.cli import parse
+from jobs.cluster import connect
 
 TO_REACH = 1.10
 RATE = Fraction(12)
@@ -45,29 +51,25 @@ def make_source(path: Path, minutes: int, *, with_cuts: bool) -> None:
     encode_film(path, frames, Encoding(rate=RATE, preset="ultrafast"))
 
 
-def peak_bytes(path: str, store: str) -> tuple[int, int]:
-    """Peak resident memory of this process after curating a file, and how many clips that gave."""
-    from curation.curate import CurateConfig
-    from curation.ingest import Footage, find_footage
-    from curation.store import Store
-    from curation.work import curate_footage
-
-    made = Store.at(store)
-    made.create()
+@ray.remote(num_cpus=1, max_calls=1)
+def peak_bytes(path: str, store: Store) -> tuple[int, int]:
+    """Peak resident memory of a fresh worker after curating a file, and how many clips that gave."""
     (footage,) = find_footage([path])
     assert isinstance(footage, Footage)
-    finished = curate_footage(footage, made, CurateConfig(), "benchmark")
+    finished = curate_footage(footage, store, CurateConfig(), "benchmark")
     assert finished is not None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, sum(finished.clips.values())
 
 
 def measure(path: Path, folder: Path) -> tuple[int, int]:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(peak_bytes, (str(path), str(folder / f"{path.stem}-store")))
+    store = Store.at(str(folder / f"{path.stem}-store"))
+    store.create()
+    return ray.get(peak_bytes.remote(str(path), store))
 
 
 def main() -> None:
     options = parse(Options, prog="python -m benchmarks.memory", description=str(__doc__))
+    connect()
     figures: dict[str, float] = {}
     lines = []
     with tempfile.TemporaryDirectory() as name:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 import lance
@@ -25,9 +26,13 @@ from curation.tables import CLIPS, RUNS, SOURCES
 __all__ = ["FinishedSource", "Store", "StoreUnavailable", "blob_table"]
 
 STORAGE_VERSION = "2.2"  # the first with blobs
-BATCH_BYTES = 16 << 20
+# A fragment holds at least so many bytes of video where the source has them: more would cost a worker memory several
+# times over, less would leave more fragments to be merged.
+BATCH_BYTES = 4 << 20
 BATCH_ROWS = 64
 INDEXED = {"sources": ("source_id", "uri"), "clips": ("clip_id", "source_id")}
+# Arrow's default allocator keeps the pages of every batch of videos that was written.
+pa.set_memory_pool(pa.system_memory_pool())
 SCHEMAS = {"sources": SOURCES, "clips": CLIPS, "runs": RUNS}
 
 
@@ -131,24 +136,21 @@ class Store:
         Rows are taken one by one and memory stays at one batch. Raises StoreUnavailable when the store is at fault;
         what `rows` raises is raised as it is.
         """
-        source = _Rows(rows)
-        first = next(source, None)
-        if first is None:
-            return []
-        try:
-            fragments = write_fragments(
-                _batches(first, source),
-                self.table_uri("clips"),
-                schema=CLIPS,
-                mode="append",
-                data_storage_version=STORAGE_VERSION,
-                enable_stable_row_ids=True,
-                storage_options=self.storage_options,
-            )
-        except OSError as error:
-            if source.failure is not None:
-                raise source.failure from None
-            raise self.unavailable("written", error) from error
+        fragments: list[lance.FragmentMetadata] = []
+        while (first := next(rows, None)) is not None:
+            try:
+                # A call for each batch: within one, Lance keeps what it wrote in memory.
+                fragments += write_fragments(
+                    pa.Table.from_batches([_batch([first, *_rest_of_batch(first, rows)])]),
+                    self.table_uri("clips"),
+                    schema=CLIPS,
+                    mode="append",
+                    data_storage_version=STORAGE_VERSION,
+                    enable_stable_row_ids=True,
+                    storage_options=self.storage_options,
+                )
+            except OSError as error:
+                raise self.unavailable("written", error) from error
         return [json.dumps(fragment.to_json()) for fragment in fragments]
 
     # -- what the driver does, holding the lease
@@ -246,35 +248,13 @@ class Store:
         return done
 
 
-class _Rows:
-    """An iterator that remembers what it raised: Lance turns it into an OSError of its own on the way through Arrow."""
-
-    def __init__(self, rows: Iterator[dict[str, Any]]):
-        self._rows = rows
-        self.failure: BaseException | None = None
-
-    def __iter__(self) -> _Rows:
-        return self
-
-    def __next__(self) -> dict[str, Any]:
-        try:
-            return next(self._rows)
-        except StopIteration:
-            raise
-        except BaseException as error:
-            self.failure = error
-            raise
-
-
-def _batches(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-    batch, size = [first], first.get("video_bytes") or 0
-    for row in rest:
-        if len(batch) >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield _batch(batch)
-            batch, size = [], 0
-        batch.append(row)
+def _rest_of_batch(first: dict[str, Any], rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    size = first.get("video_bytes") or 0
+    for row in islice(rows, BATCH_ROWS - 1):
+        yield row
         size += row.get("video_bytes") or 0
-    yield _batch(batch)
+        if size >= BATCH_BYTES:
+            return
 
 
 def blob_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
@@ -283,8 +263,9 @@ def blob_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
 
 
 def _batch(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
+    """Rows as Arrow. Takes the videos out of the rows, so that they are in memory once."""
     arrays = [
-        lance.blob_array([row.get("video") for row in rows])
+        lance.blob_array([row.pop("video", None) for row in rows])
         if field.name == "video"
         else pa.array([row.get(field.name) for row in rows], field.type)
         for field in CLIPS

@@ -45,12 +45,13 @@ def killed_run(command: list[str], moment_s: float, *, kill_worker: bool) -> str
     """Start a run, kill it at a moment, start it again until it ends by itself; what was hit."""
     process = start(JOB, *command)
     time.sleep(moment_s)
-    hit = "after the end"
+    workers = workers_at_work(process.pid)
+    while kill_worker and not workers and process.poll() is None:
+        workers = workers_at_work(process.pid)
+    hit = "nobody, the run was over"
     if process.poll() is None:
-        workers = workers_at_work(process.pid) if kill_worker else []
-        target = random.choice(workers) if workers else process.pid
-        hit = "worker" if workers else "driver"
-        os.kill(target, signal.SIGKILL)
+        hit = "worker" if kill_worker else "driver"
+        os.kill(random.choice(workers) if kill_worker else process.pid, signal.SIGKILL)
     end(process)
     code, output = run(JOB, *command)
     if code != 0:

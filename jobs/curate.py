@@ -177,11 +177,17 @@ def result_of(ref: ray.ObjectRef, footage: Footage, config: CurateConfig, run_id
     except OSError as error:
         raise MachineFault(f"a worker could not go on with {footage.uri}: {error}") from error
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
-        fault = BadSource(SourceState.FAILED, "worker_died", f"its worker died {TASK_RETRIES + 1} times: {error}")
+        fault = BadSource(
+            SourceState.FAILED, "worker_died", f"its worker died {TASK_RETRIES + 1} times: {one_line(error)}"
+        )
     except ray.exceptions.RayTaskError as error:
         print(error, file=sys.stderr, flush=True)  # with the worker's traceback: this is ours to mend
-        fault = BadSource(SourceState.FAILED, "error", f"{type(error.cause).__name__}: {error.cause}")
+        fault = BadSource(SourceState.FAILED, "error", one_line(error.cause))
     return FinishedSource(unusable_source_row(footage, unread_id(footage.uri), config, run_id, fault))
+
+
+def one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def unreadable_source(found: Unreadable, config: CurateConfig, run_id: str) -> FinishedSource:

@@ -66,7 +66,7 @@ def curate_cpu_s(path: Path) -> float:
 
 
 def main() -> None:
-    options = parse(Options, prog="python -m benchmarks.curate", description=str(__doc__))
+    options = parse(Options, prog="python -m benchmarks.curate")
     files = footage_files(options.footage)
     ours: dict[Path, list[float]] = defaultdict(list)
     reference: dict[Path, list[float]] = defaultdict(list)

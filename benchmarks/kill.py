@@ -60,7 +60,7 @@ def killed_run(command: list[str], moment_s: float, *, kill_worker: bool) -> str
 
 
 def main() -> int:
-    options = parse(Options, prog="python -m benchmarks.kill", description=str(__doc__))
+    options = parse(Options, prog="python -m benchmarks.kill")
     random.seed(options.seed)
     equal = 0
     with tempfile.TemporaryDirectory() as name:

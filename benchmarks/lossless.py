@@ -133,7 +133,7 @@ def compare(path: Path, totals: Totals) -> str:
 
 
 def main() -> None:
-    options = parse(Options, prog="python -m benchmarks.lossless", description=str(__doc__))
+    options = parse(Options, prog="python -m benchmarks.lossless")
     totals, snapped = Totals(), Totals()
     for path in footage_files(options.footage):
         print(compare(path, totals), flush=True)

@@ -68,7 +68,7 @@ def measure(path: Path, folder: Path) -> tuple[int, int]:
 
 
 def main() -> None:
-    options = parse(Options, prog="python -m benchmarks.memory", description=str(__doc__))
+    options = parse(Options, prog="python -m benchmarks.memory")
     connect()
     figures: dict[str, float] = {}
     lines = []

@@ -129,13 +129,11 @@ class Analysis:
 
 
 def looks_of(frame: VideoFrame, stream: VideoStream) -> Looks:
-    aspect = stream.sample_aspect_ratio
-    geometry = Geometry(
-        coded_width=frame.width,
-        coded_height=frame.height,
-        pixel_aspect=Fraction(aspect) if aspect else Fraction(1),
-        rotation=normal_rotation(frame.rotation),
-    )
+    aspect = Fraction(stream.sample_aspect_ratio or 1)
+    try:
+        geometry = Geometry(frame.width, frame.height, aspect, normal_rotation(frame.rotation))
+    except ValueError as error:
+        raise BadSource(SourceState.REJECTED, "pixel_aspect", f"the header is broken, {error}") from error
     return Looks(
         geometry=geometry,
         pix_fmt=frame.format.name,

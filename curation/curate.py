@@ -1,4 +1,4 @@
-"""Curating one source, whole: from a path to the rows of the tables. No Ray here; `jobs/curate.py` says where it runs."""
+"""Curating one source, whole: from a path to the rows of the tables. Where it runs, `jobs/curate.py` says."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from av.video.reformatter import ColorPrimaries, ColorTrc
 from av.video.stream import VideoStream
 
 from curation.analysis import Analysis
-from curation.cut import CannotCopy, ClipFile, Cutter
+from curation.cut import CannotCopy, Cutter
 from curation.encode import CannotEncode, encode_clip
 from curation.ingest import Footage
 from curation.media import Limits, main_video_stream, open_media
+from curation.mux import ClipFile
 from curation.records import BadSource, Clip, SourceState, Span, clip_id_of, digest
 from curation.shots import ShotConfig
 from curation.takes import TakeConfig
@@ -142,12 +143,8 @@ class SourceCuration:
         }
 
     def _cut(self, clip: Clip, cutter: Cutter) -> dict[str, Any]:
-        assert self._analysis is not None
-        assert self._analysis.looks is not None
-        pix_fmt = self._analysis.looks.pix_fmt
-        cut = self._config.cut
-        file, because = cut_span(cutter, self._path, clip.span, clip.entry_pts, clip.frames, pix_fmt, cut)
-        return video_columns(file, because)
+        cut, limits = self._config.cut.cut, self._config.limits
+        return video_columns(*cut_span(cutter, self._path, clip.span, clip.entry_pts, clip.frames, cut, limits))
 
     def _count(self, clip: Clip, row: dict[str, Any]) -> None:
         outcome = row["reason"] or "kept"
@@ -228,17 +225,20 @@ def cutter_of(stack: ExitStack, path: Path, config: CurateConfig) -> Cutter:
 
 
 def cut_span(
-    cutter: Cutter, path: Path, span: Span, entry_pts: int, frames: int, pix_fmt: str, config: CutConfig
+    cutter: Cutter, path: Path, span: Span, entry_pts: int, frames: int, cut: str, limits: Limits
 ) -> tuple[ClipFile, str | None]:
-    """A clip's file and, where it was encoded, why. Raises BadSource `cannot_cut` when neither way works."""
+    """A clip's file and, where it was encoded, why. `cut` is `copy` or `encode`.
+
+    Raises BadSource `cannot_cut` when neither way works.
+    """
     because = "asked for"
-    if config.cut == "copy":
+    if cut == "copy":
         try:
             return cutter.cut(span, entry_pts, frames), None
         except CannotCopy as error:
             because = str(error)
     try:
-        return encode_clip(path, cutter.demuxer, cutter.stream_index, span, frames, pix_fmt), because
+        return encode_clip(path, span, entry_pts, frames, limits), because
     except CannotEncode as error:
         start_s = float(span.start_pts * span.time_base)
         detail = f"the clip at {start_s:.3f} s cannot be copied ({because}) nor encoded ({error})"

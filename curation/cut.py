@@ -8,64 +8,38 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 
-import av
+import av.error
 from av.audio.stream import AudioStream
-from av.container import InputContainer, OutputContainer
+from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Discard
 from av.video.stream import VideoStream
 
-from curation.mp4_edits import TrackEdit, write_edits
+from curation.entry import EntryRule
+from curation.mux import CannotCopy, ClipFile, Track, container_for, mux, pts_of
+from curation.reader import DamagedClip, read_frames
 from curation.records import Span
+from curation.sound import SoundCollector
 
 __all__ = ["CannotCopy", "ClipFile", "Cutter"]
 
-# H.264 and HEVC reorder at most 16 frames, so after this many packets in a row beyond the end none before it can follow.
+# H.264 and HEVC reorder at most 16 frames, so after this many packets in a row beyond a time none before it can follow.
 MAX_REORDERED = 20
-# How far behind the picture its sound may lie in the file before it is given up.
-MAX_INTERLEAVE_S = 10
-# Codecs that mp4 or mov name but that ordinary players only take from Matroska.
-MATROSKA_CODECS = frozenset({"vp8", "theora"})
-MIN_TIMESCALE = 10_000
-SEEK_BACK_S = (0, 1, 10, 60)
-
-
-class CannotCopy(Exception):
-    """This span cannot be cut without re-encoding; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClipFile:
-    """A clip as playable bytes, and where its span lies in them.
-
-    A frame belongs to the clip if its time in the file, edit list ignored, is in `[start_pts, end_pts)` ticks of
-    `time_base`. `lead_in_frames` packets come before the span. `audio` says what became of the sound.
-    """
-
-    data: bytes
-    container: str
-    start_pts: int
-    end_pts: int
-    time_base: Fraction
-    lead_in_frames: int
-    audio: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Track:
-    """Packets of one stream in decode order, with the ticks that the span covers on that stream's clock."""
-
-    stream: Stream
-    packets: list[Packet]
-    start: Fraction
-    end: Fraction
+GUESSED_FROM = 100
+# How far before the keyframe reading begins, tried in turn: some formats land behind it. None is the file's beginning.
+SEEK_BACK_S = (0, 1, 10, 60, None)
+# Containers that keep a presentation time for each picture. For others FFmpeg guesses some.
+TIMED_FORMATS = frozenset({"mov", "matroska", "mpegts", "flv", "ogg", "asf", "mxf", "nut", "ivf"})
 
 
 class Cutter:
-    """Cuts spans out of one source, best in order: the file is opened once and only the needed parts are read."""
+    """Cuts spans out of one source, best in order: the file is opened once and only the needed parts are read.
+
+    Memory holds the packets of one clip, and of its lead-in, which `max_lead_in_s` bounds.
+    """
 
     def __init__(self, container: InputContainer, stream: VideoStream, max_lead_in_s: float):
         self._container, self._video = container, stream
@@ -74,250 +48,189 @@ class Cutter:
         self._time_base: Fraction = stream.time_base
         self.demuxer = container.format.name.split(",")[0]
         self.stream_index = stream.index
-        first = next(iter(container.demux(stream)))
-        self._first_pts = first.pts
-        self._format = container_for(stream.codec_context.name, _is_quicktime(container))
-        self._audio = [s for s in container.streams.audio if s.codec_context is not None and self._carries(s)]
-        self._audio_left_out = [s for s in container.streams.audio if s not in self._audio]
-
-    def _carries(self, stream: AudioStream) -> bool:
-        return self._format is not None and stream.codec_context.name in _supported(self._format)
+        context = stream.codec_context
+        self._entry_rule = EntryRule(context.name, context.extradata)
+        # The codec's parameters by the file's header, and those that the packets being read refer to.
+        self._header = self._header_now = context.extradata
+        sounds = list(container.streams.audio)
+        self._cannot = self._why_not()
+        self._format, self._sounds = "none", []
+        try:
+            self._format, self._sounds = container_for(stream, sounds, prefer_mov=_is_quicktime(container))
+        except ValueError as error:
+            self._cannot = str(error)
+        self._left_out = [_left_out(self._format, s) for s in sounds if s not in self._sounds]
+        for other in container.streams:
+            if other is not stream and other not in self._sounds:
+                other.discard = Discard.all  # spares reading it
+        hides = self._format != "matroska"
+        self._collector = SoundCollector(container, stream, self._sounds, hides=hides)
 
     def cut(self, span: Span, entry_pts: int, frames: int) -> ClipFile:
         """The span's packets with its sound as a file of their own.
 
-        `entry_pts`: the keyframe to begin with. `frames`: how many the span has, as they were decoded.
-        Raises CannotCopy where only encoding can give exactly these frames.
+        `entry_pts`: the keyframe from which the span decodes right. `frames`: how many the span has, as they were
+        decoded. Raises CannotCopy where only encoding can give exactly these frames.
         """
-        if self._format is None:
-            raise CannotCopy(f"no container carries {self._video.codec_context.name} beside its own")
+        if self._cannot:
+            raise CannotCopy(self._cannot)
         lead_in_s = float((span.start_pts - entry_pts) * self._time_base)
         if lead_in_s > self._max_lead_in_s:
             raise CannotCopy(f"the keyframe is {lead_in_s:.1f} s before the start, over max_lead_in_seconds")
-        tracks = self._tracks(span, entry_pts)
-        video = tracks[0]
-        shown = sum(span.start_pts <= _pts(p) < span.end_pts for p in video.packets)
-        if shown < frames:
-            raise CannotCopy(f"{shown} packets for {frames} frames: the file does not give each frame a packet")
-        return _mux(self._format, tracks, span, self._audio_words())
+        try:
+            clip, shown = self._cut(self._format, span, entry_pts, frames)
+        except av.error.FFmpegError as error:
+            if not self._sounds:
+                raise CannotCopy(f"{self._format} refuses the packets: {error.strerror}") from error
+            self._give_up_sound(error.strerror)
+            return self.cut(span, entry_pts, frames)
+        if shown > frames or self.demuxer not in TIMED_FORMATS:
+            self._check_decoded(clip, frames)
+        return clip
 
-    def _audio_words(self) -> str:
-        if self._audio_left_out:
-            names = ", ".join(s.codec_context.name if s.codec_context else "unknown" for s in self._audio_left_out)
-            return f"left out: {self._format} does not carry {names}"
-        return "copied" if self._audio else "none"
+    def _cut(self, format_name: str, span: Span, entry_pts: int, frames: int) -> tuple[ClipFile, int]:
+        """The clip, and how many of its packets are pictures of the span."""
+        video = self._video_track(span, entry_pts)
+        shown = [p for p in video.packets if span.start_pts <= pts_of(p) < span.end_pts and self._is_visible(p)]
+        if any(packet.is_discard for packet in shown):
+            raise CannotCopy("an edit of the source lies inside the span")
+        if self._video.codec_context.name == "mpeg4" and any(map(is_packed, video.packets)):
+            raise CannotCopy("packets hold two pictures each")
+        if len({packet.pts for packet in video.packets}) < len(video.packets):
+            raise CannotCopy("two packets share a presentation time")
+        if len(shown) < frames:
+            raise CannotCopy(f"{len(shown)} packets for {frames} frames: the file does not give each frame a packet")
+        for packet in video.packets:
+            # A player that begins at what is no entry shows garbage, or nothing.
+            packet.is_keyframe = self._entry_rule.admits(packet)
+        last = max(shown, key=pts_of)
+        last.duration = span.end_pts - pts_of(last)
+        sounds = self._collector.collect(span)
+        return mux(format_name, [video, *sounds], span, self._audio_words(len(sounds))), len(shown)
 
-    def _tracks(self, span: Span, entry_pts: int) -> list[_Track]:
+    def _why_not(self) -> str | None:
+        """What forbids to copy anything of this source, if something does."""
+        context = self._video.codec_context
+        if not self._entry_rule.knows(context.codec):
+            return f"it is not known from which packets {context.name} can be decoded"
+        if context.name == "rawvideo" and self.demuxer != "mov":
+            return "containers disagree on the layout of raw pictures"
+        if self.demuxer == "avi" and context.has_b_frames and not self._is_reordered():
+            return "AVI does not say when pictures are shown, and their packets do not tell"
+        return None
+
+    def _is_reordered(self) -> bool:
+        """Whether packets have the times of their own pictures: where there are B-frames, not all of them rise."""
+        first = list(islice(self._packets(), GUESSED_FROM))
+        times = [packet.pts for packet in first if packet.pts is not None]
+        return times != sorted(times) and not any(is_packed(packet) for packet in first)
+
+    def _is_visible(self, packet: Packet) -> bool:
+        """VP8 packs pictures that are only referred to into packets of their own (show_frame, RFC 6386, 9.1)."""
+        return self._video.codec_context.name != "vp8" or bool(bytes(packet)[0] >> 4 & 1)
+
+    def _check_decoded(self, clip: ClipFile, frames: int) -> None:
+        """Decode what was cut where its packets do not surely say what their pictures' times are."""
+        try:
+            for _ in read_frames(io.BytesIO(clip.data), start_pts=clip.start_pts, end_pts=clip.end_pts, frames=frames):
+                pass
+        except (DamagedClip, av.error.FFmpegError) as error:
+            raise CannotCopy(f"the file does not say when each picture is shown ({error})") from error
+
+    def _audio_words(self, tracks: int) -> str:
+        if self._left_out:
+            return "left out: " + ", ".join(self._left_out)
+        if not self._sounds:
+            return "none"
+        return "copied" if tracks else "none within the span"
+
+    def _give_up_sound(self, why: str | None) -> None:
+        self._left_out += [f"{s.codec_context.name} ({self._format} refuses it: {why})" for s in self._sounds]
+        self._sounds = []
+        self._collector = SoundCollector(self._container, self._video, [], hides=True)
+
+    def _video_track(self, span: Span, entry_pts: int) -> Track:
         for seconds in SEEK_BACK_S:
-            if found := self._collect(span, entry_pts, self._seek_target(entry_pts, seconds)):
-                return found
-        if found := self._collect(span, entry_pts, None):
-            return found
+            if packets := self._collect(span, entry_pts, seconds):
+                return Track(self._video, packets, Fraction(span.start_pts), Fraction(span.end_pts))
         raise CannotCopy(f"the keyframe at {float(entry_pts * self._time_base):.3f} s is not found again")
 
-    def _seek_target(self, entry_pts: int, seconds: int) -> int:
-        return entry_pts - int(seconds / self._time_base)
+    def _collect(self, span: Span, entry_pts: int, seconds: int | None) -> list[Packet] | None:
+        """The span's packets from the last one before it that decoding may start from, or None where that was missed.
 
-    def _collect(self, span: Span, entry_pts: int, seek_pts: int | None) -> list[_Track] | None:
-        """The tracks of a span, read from a seek point, or None where reading began behind the keyframe."""
-        try:
-            self._container.seek(self._first_seek() if seek_pts is None else seek_pts, stream=self._video)
-        except av.error.FFmpegError:
+        That one may be hidden: an edit list of the source may begin anywhere in a GOP.
+        """
+        is_start_of_file = seconds is None
+        if not self._seek(entry_pts, seconds):
             return None
-        tracks = [_Track(self._video, [], Fraction(span.start_pts), Fraction(span.end_pts))]
-        tracks += [_Track(s, [], *_on_clock_of(s, span)) for s in self._audio]
-        by_index = {track.stream.index: track for track in tracks}
-        open_tracks = set(by_index)
-        beyond = 0
-        for packet in self._container.demux([track.stream for track in tracks]):
-            track = by_index[packet.stream_index]
-            if packet.size == 0 or packet.stream_index not in open_tracks:
-                continue
-            if track.stream is not self._video:
-                if _add_sound(track, packet):
-                    open_tracks.discard(packet.stream_index)
-            elif track.packets or self._is_entry(packet, entry_pts):
-                self._check(packet, span)
-                track.packets.append(packet)
-                beyond = beyond + 1 if _pts(packet) >= span.end_pts else 0
-                if beyond > MAX_REORDERED or (packet.dts is not None and packet.dts >= span.end_pts):
-                    open_tracks.discard(self._video.index)
-            elif packet.is_keyframe and packet.pts is not None and packet.pts > entry_pts:
-                return None  # read too late
-            if not open_tracks or (track.stream is self._video and self._is_far_past(packet, span)):
+        packets: list[Packet] = []
+        headers: set[bytes | None] = set()
+        is_usable, is_inside, beyond = is_start_of_file, False, 0
+        for packet in self._packets():
+            if not is_inside:
+                if self._is_entry_for(packet, span):
+                    packets, headers, is_usable = [], set(), True
+                elif packet.pts is None or self._is_too_long(packets, packet):
+                    packets, is_usable = [], False
+            elif packet.pts is None:
+                raise CannotCopy("the file has packets without a presentation time")
+            if is_usable:
+                packets.append(packet)
+                headers.add(self._header_now)
+            if packet.pts == span.start_pts and not packet.is_discard and not is_inside:
+                if not is_usable:
+                    return None
+                is_inside, beyond = True, 0
+            limit = span.end_pts if is_inside else span.start_pts + 1
+            beyond = beyond + 1 if packet.pts is not None and packet.pts >= limit else 0
+            if beyond > MAX_REORDERED or (is_inside and packet.dts is not None and packet.dts >= span.end_pts):
                 break
-        if not tracks[0].packets:
-            return None
-        return [_without_tail(tracks[0]), *(track for track in tracks[1:] if track.packets)]
+        if is_inside and headers != {self._header}:
+            raise CannotCopy("the codec's parameters change within the file")
+        return self._without_tail(packets, span) if is_inside else None
 
-    def _first_seek(self) -> int:
-        return min(0, self._first_pts or 0, self._video.start_time or 0)
+    def _seek(self, entry_pts: int, seconds: int | None) -> bool:
+        start = min(0, self._video.start_time or 0)
+        target = start if seconds is None else entry_pts - int(seconds / self._time_base)
+        try:
+            self._container.seek(target, stream=self._video)
+        except av.error.FFmpegError:
+            return False
+        return True
 
-    def _is_entry(self, packet: Packet, entry_pts: int) -> bool:
-        return packet.pts == entry_pts and (packet.is_keyframe or packet.pts == self._first_pts)
+    def _packets(self) -> Iterator[Packet]:
+        try:
+            for packet in self._container.demux(self._video):
+                if packet.has_sidedata("new_extradata"):
+                    self._header_now = bytes(packet.get_sidedata("new_extradata"))
+                if packet.size:
+                    yield packet
+        except (av.error.FFmpegError, OSError) as error:
+            raise CannotCopy(f"the file cannot be read here: {error.strerror}") from error
 
-    def _is_far_past(self, packet: Packet, span: Span) -> bool:
-        return packet.pts is not None and (packet.pts - span.end_pts) * self._time_base > MAX_INTERLEAVE_S
+    def _is_entry_for(self, packet: Packet, span: Span) -> bool:
+        return packet.pts is not None and packet.pts <= span.start_pts and self._entry_rule.admits(packet)
 
-    def _check(self, packet: Packet, span: Span) -> None:
-        if packet.pts is None:
-            raise CannotCopy("the file has packets without a presentation time")
-        if packet.is_discard and span.start_pts <= packet.pts < span.end_pts:
-            raise CannotCopy("an edit of the source lies inside the span")
-        if packet.has_sidedata("new_extradata"):
-            raise CannotCopy("the codec's parameters change inside the span")
+    def _is_too_long(self, packets: list[Packet], packet: Packet) -> bool:
+        if not packets:
+            return False
+        return (pts_of(packet) - pts_of(packets[0])) * self._time_base > self._max_lead_in_s
 
-
-def container_for(codec_name: str, prefer_mov: bool) -> str | None:
-    """The container for a lossless clip: mp4 or mov where the codec goes into one, else Matroska, else None."""
-    preferred = ("mov", "mp4", "matroska") if prefer_mov else ("mp4", "mov", "matroska")
-    candidates = ("matroska",) if codec_name in MATROSKA_CODECS else preferred
-    return next((name for name in candidates if codec_name in _supported(name)), None)
-
-
-def _supported(format_name: str) -> set[str]:
-    if format_name not in _SUPPORTED:
-        with av.open(io.BytesIO(), "w", format=format_name) as container:
-            _SUPPORTED[format_name] = container.supported_codecs
-    return _SUPPORTED[format_name]
+    def _without_tail(self, packets: list[Packet], span: Span) -> list[Packet]:
+        """Without the packets after the last one that is shown: nothing in the span refers to them."""
+        shown = [i for i, p in enumerate(packets) if span.start_pts <= pts_of(p) < span.end_pts and not p.is_discard]
+        return packets[: shown[-1] + 1]
 
 
-_SUPPORTED: dict[str, set[str]] = {}
+def is_packed(packet: Packet) -> bool:
+    """Whether it holds two pictures (two VOPs): DivX's way to have B-frames in AVI, which other containers do not know."""
+    return bytes(packet).count(b"\0\0\1\xb6") > 1
 
 
 def _is_quicktime(container: InputContainer) -> bool:
     return container.metadata.get("major_brand", "").strip() == "qt"
 
 
-def _pts(packet: Packet) -> int:
-    assert packet.pts is not None
-    return packet.pts
-
-
-def _on_clock_of(stream: Stream, span: Span) -> tuple[Fraction, Fraction]:
-    assert stream.time_base is not None
-    ratio = span.time_base / stream.time_base
-    return span.start_pts * ratio, span.end_pts * ratio
-
-
-def _add_sound(track: _Track, packet: Packet) -> bool:
-    """Keep the packet if it sounds inside the span, and one before it, which decoders need. True when the span is over."""
-    if packet.pts is None:
-        return False
-    if packet.pts >= track.end:
-        return True
-    if packet.pts + (packet.duration or 0) <= track.start:
-        track.packets.clear()
-    track.packets.append(packet)
-    return False
-
-
-def _without_tail(track: _Track) -> _Track:
-    """Without the packets after the last one that is shown: nothing in the span refers to them."""
-    last = max((i for i, p in enumerate(track.packets) if _pts(p) < track.end), default=-1)
-    return _Track(track.stream, track.packets[: last + 1], track.start, track.end)
-
-
-def decode_times(pts: list[int]) -> list[int]:
-    """Decode times for packets in decode order: rising, never after their presentation, as early as need be.
-
-    The sorted presentation times are rising already; shifted by the largest lag of a packet behind its place in them
-    they never come too late. Containers' own decode times are missing or wrong too often to be passed on.
-    """
-    in_order = sorted(pts)
-    delay = max(sorted_pts - own for sorted_pts, own in zip(in_order, pts, strict=True))
-    return [sorted_pts - delay for sorted_pts in in_order]
-
-
-def _mux(format_name: str, tracks: list[_Track], span: Span, audio: str) -> ClipFile:
-    file = io.BytesIO()
-    video = tracks[0]
-    dts = decode_times([_pts(p) for p in video.packets])
-    if any(later <= earlier for earlier, later in zip(dts, dts[1:], strict=False)):
-        raise CannotCopy("two packets of the span share a presentation time")
-    timescale = _timescale(span.time_base)
-    is_mp4 = format_name in ("mp4", "mov")
-    firsts_s = [dts[0] * span.time_base, *(_first_s(track) for track in tracks[1:])]
-    # Matroska has one clock, which starts with the earliest packet. In mp4 each track starts at 0 and its edit list
-    # says when: a track that starts later would have its first frame stretched by FFmpeg.
-    origins_s = firsts_s if is_mp4 else [min(firsts_s)] * len(tracks)
-    edits = [_edit_of(track, dts[0] if track is video else None, span) for track in tracks]
-    lead_in_frames = sum(_pts(p) < span.start_pts for p in video.packets)
-    options = {"video_track_timescale": str(timescale), "movie_timescale": str(timescale), "use_editlist": "0"}
-    with av.open(file, "w", format=format_name, options=options if is_mp4 else {}) as output:
-        output.flags |= av.container.Flags.bitexact.value
-        outputs = [_add_stream(output, track.stream) for track in tracks]
-        for packet, output_stream in _interleaved(tracks, dts, outputs, origins_s):
-            packet.stream = output_stream
-            output.mux_one(packet)
-    if is_mp4:
-        write_edits(file, edits)
-    time_base = Fraction(1, timescale if is_mp4 else 1000)
-    start_s = (
-        (span.start_pts - dts[0]) * span.time_base
-        if is_mp4
-        else (span.start_pts - origins_s[0] // span.time_base) * span.time_base
-    )
-    return ClipFile(
-        data=file.getvalue(),
-        container=format_name,
-        start_pts=_nearest_tick(start_s, time_base),
-        end_pts=_nearest_tick(start_s + span.duration_s, time_base),
-        time_base=time_base,
-        lead_in_frames=lead_in_frames,
-        audio=audio,
-    )
-
-
-def _timescale(time_base: Fraction) -> int:
-    """Ticks a second that hold every time of the source exactly and are fine enough for sound."""
-    return time_base.denominator * -(-MIN_TIMESCALE // time_base.denominator)
-
-
-def _nearest_tick(seconds: Fraction, time_base: Fraction) -> int:
-    """As FFmpeg rounds when it changes time bases: to the nearest, halves away from zero."""
-    return int(seconds / time_base + Fraction(1, 2))
-
-
-def _first_s(track: _Track) -> Fraction:
-    assert track.stream.time_base is not None
-    return _pts(track.packets[0]) * track.stream.time_base
-
-
-def _add_stream(output: OutputContainer, template: Stream) -> Stream:
-    stream = output.add_stream_from_template(template, opaque=True)
-    stream.time_base = template.time_base
-    return stream
-
-
-def _interleaved(
-    tracks: list[_Track], video_dts: list[int], outputs: list[Stream], origins_s: list[Fraction]
-) -> Iterator[tuple[Packet, Stream]]:
-    """All packets in order of decode time, each on its track's clock in the file."""
-    timed = []
-    for number, track in enumerate(tracks):
-        base = track.stream.time_base
-        assert base is not None
-        origin = origins_s[number] // base  # a floor: no time falls below 0
-        times = video_dts if number == 0 else [_pts(p) for p in track.packets]
-        for dts, packet in zip(times, track.packets, strict=True):
-            timed.append((dts * base, number, packet, dts - origin, _pts(packet) - origin))
-    timed.sort(key=lambda entry: entry[:2])
-    for _, number, packet, dts, pts in timed:
-        packet.dts, packet.pts = dts, pts
-        yield packet, outputs[number]
-
-
-def _edit_of(track: _Track, video_first_dts: int | None, span: Span) -> TrackEdit:
-    base = track.stream.time_base
-    assert base is not None
-    if video_first_dts is not None:
-        return TrackEdit((span.start_pts - video_first_dts) * base, span.duration_s)
-    first, last = track.packets[0], track.packets[-1]
-    delay = max(Fraction(0), _pts(first) - track.start)
-    end = min(track.end, Fraction(_pts(last) + (last.duration or 0)))
-    return TrackEdit(
-        media_start_s=max(Fraction(0), track.start - _pts(first)) * base,
-        duration_s=(end - track.start - delay) * base,
-        delay_s=delay * base,
-    )
+def _left_out(format_name: str, sound: AudioStream) -> str:
+    codec = sound.codec_context.name if sound.codec_context else "unknown codec"
+    return f"{codec} ({format_name} does not carry it)"

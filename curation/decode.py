@@ -1,13 +1,14 @@
-"""The one decode of a source: frames in order of presentation, packet by packet, so that damage costs what it covers."""
+"""The one decode of a source: frames in order of presentation, packet by packet; damage costs what it covers."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
+import av.error
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -17,10 +18,24 @@ from curation.entry import EntryRule
 from curation.media import Limits
 from curation.records import BadSource, SourceState
 
-__all__ = ["DecodedFrame", "Decoder"]
+__all__ = ["DecodedFrame", "Decoder", "Timeline"]
 
 # A decoder that reorders hands frames back late; a jump back of more than this is a broken or spliced timeline.
 MAX_STEP_BACK_S = 1.0
+# No picture is shown for longer than this: what claims to come later has a broken time.
+MAX_STEP_AHEAD_S = 3600.0
+# A last frame that claims to be shown for longer is not believed.
+MAX_LAST_FRAME_S = 60.0
+# Times beyond this are broken, and sums with them would not fit the 64 bits of a column.
+MAX_TICKS = 1 << 60
+# So many frames in a row that do not fit are damage; one more, and the rest is taken for another timeline or picture.
+MAX_STRAYS = 16
+# A file that was cut short ends with a picture that is partly there, and those that refer to it.
+MAX_TAIL_FRAMES = 4
+# Of a packet that begins a group of pictures, remembered until its frame comes out; a decoder holds back far fewer.
+MAX_ENTRIES_AHEAD = 1024
+# Containers and codecs where each packet is a frame that is shown, unless it is interlaced: a field may have its own.
+FRAME_A_PACKET_FORMATS, FRAME_A_PACKET_CODECS = frozenset({"mov", "matroska", "flv"}), frozenset({"h264", "hevc"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +43,8 @@ class DecodedFrame:
     """A frame as the decoder gave it, with its exact time.
 
     `pts` and `duration` are ticks of the stream's time base (`duration` 0 where the file does not say). `is_entry`:
-    decoding may start here (see `entry.EntryRule`). `is_damaged`: the decoder refused data just before this frame,
-    or concealed errors inside it.
+    decoding may start here (see `entry.EntryRule`). `is_damaged`: data was refused or errors were concealed, in this
+    frame or in one since the last entry, or frames are missing beside it.
     """
 
     picture: VideoFrame
@@ -39,103 +54,275 @@ class DecodedFrame:
     is_damaged: bool
 
 
+class Timeline:
+    """Feed the frames' times as they come; says which carry on from the one before, and when that is over."""
+
+    def __init__(self, time_base: Fraction):
+        self._back, self._ahead = (int(s / time_base) for s in (MAX_STEP_BACK_S, MAX_STEP_AHEAD_S))
+        self._last_pts: int | None = None
+        self._strays = 0
+
+    def admits(self, pts: int | None) -> bool:
+        """Whether a frame of this time comes next: later than the last one, but not out of all proportion."""
+        if pts is None or abs(pts) > MAX_TICKS:
+            return False
+        if self._last_pts is not None:
+            step = pts - self._last_pts
+            self._strays = 0 if -self._back <= step <= self._ahead else self._strays + 1
+            if not 0 < step <= self._ahead:
+                return False
+        self._last_pts = pts
+        return True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether too many in a row lay far off."""
+        return self._strays > MAX_STRAYS
+
+
 class Decoder:
     """Decodes one video stream once, from its first packet to its last. Iterate over it, then read the counts.
 
     One thread a file: threads cost 25-40 % more CPU, and many files are decoded at once. `skip_loop_filter` leaves the
     deblocking of pictures out that no other picture refers to, which changes no time and no count.
 
-    Raises BadSource on iteration: `no_frames`, `decode_timeout`, `too_long`.
+    Damage is passed over: what the decoder refuses or drops costs frames up to the next entry, and where the file ends
+    early, or goes over to another timeline or picture size, the part before is what there is. `damage` says so.
+
+    Raises BadSource, made: `decoder_refuses`, `no_time_base`; on iteration: `no_frames`, `no_timestamps`,
+    `decode_timeout`, `too_long`, `too_many_frames`, and `unreadable` from the container.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream, limits: Limits, skip_loop_filter: str):
         self._container, self._stream, self._limits = container, stream, limits
-        assert stream.time_base is not None
+        if stream.time_base is None:
+            raise BadSource(SourceState.FAILED, "no_time_base", "the header gives no unit of time; remux the file")
         self.time_base: Fraction = stream.time_base
         codec = stream.codec_context
         codec.thread_count = 1
         codec.options = {"skip_loop_filter": skip_loop_filter, "max_pixels": str(limits.max_frame_pixels)}
-        codec.open(strict=False)
+        try:
+            codec.open(strict=False)
+        except av.error.FFmpegError as error:
+            detail = f"the decoder {codec.name} does not take its header ({error.strerror}); convert the file"
+            raise BadSource(SourceState.FAILED, "decoder_refuses", detail) from error
+        self._awaited = _Awaited(container.format.name.split(",")[0], codec.name)
         self._entry_rule = EntryRule(codec.name, codec.extradata)
-        self._entry_pts: set[int] = set()
-        self._damage_pending = False
+        self._entry_pts: dict[int, None] = {}  # a set in order of arrival
+        self._broken_until: int | None = None
         self.packets_refused = 0
+        self.frames_missing = 0
         self.frames_out_of_order = 0
+        self.frames_without_time = 0
+        self.frames_of_other_size = 0
+        self.frames_left_out = 0
         self.frames = 0
         self.stopped_because: str | None = None
 
     def __iter__(self) -> Iterator[DecodedFrame]:
-        deadline_s = time.monotonic() + self._limits.max_decode_minutes * 60
-        max_ticks = int(self._limits.max_source_hours * 3600 / self.time_base)
-        first_pts: int | None = None
-        last_pts: int | None = None
-        for picture in self._pictures():
-            if time.monotonic() > deadline_s:
-                limit = f"max_decode_minutes={self._limits.max_decode_minutes}"
-                raise BadSource(SourceState.FAILED, "decode_timeout", f"decoding took longer than {limit}")
-            pts = picture.pts
-            if pts is None or (last_pts is not None and pts <= last_pts):
-                self.frames_out_of_order += 1
-                if pts is not None and last_pts is not None and (last_pts - pts) * self.time_base > MAX_STEP_BACK_S:
-                    self.stopped_because = f"timestamps jump back at {float(last_pts * self.time_base):.3f} s"
-                    break
-                continue
-            first_pts = pts if first_pts is None else first_pts
-            if pts - first_pts > max_ticks:
-                detail = f"it runs longer than max_source_hours={self._limits.max_source_hours}"
-                raise BadSource(SourceState.REJECTED, "too_long", detail)
-            last_pts = pts
+        for frame in self._without_broken_tail(self._timed()):
             self.frames += 1
-            yield self._decoded(picture, pts)
+            yield frame
+        if self.frames == 0 and self.frames_without_time:
+            detail = (
+                f"none of {self.frames_without_time} frames says when it is shown; put it into a container at its "
+                "rate: ffmpeg -framerate RATE -i FILE -c copy NEW.mp4"
+            )
+            raise BadSource(SourceState.FAILED, "no_timestamps", detail)
         if self.frames == 0:
-            raise BadSource(SourceState.FAILED, "no_frames", "not one frame could be decoded; " + self._damage_words())
+            detail = f"not one frame could be decoded ({self._damage_words()}); copy or convert the file again"
+            raise BadSource(SourceState.FAILED, "no_frames", detail)
+
+    def _without_broken_tail(self, frames: Iterator[DecodedFrame | None]) -> Iterator[DecodedFrame]:
+        """Marks the frames on both sides of missing ones (None) as damaged, and leaves out a few damaged at the end."""
+        held: list[DecodedFrame] = []  # the last frame, and up to MAX_TAIL_FRAMES damaged ones since the last good one
+        is_gap, run = False, 0
+        for frame in frames:
+            if frame is None:
+                is_gap = bool(held)
+                continue
+            if is_gap:
+                held[-1], frame = replace(held[-1], is_damaged=True), replace(frame, is_damaged=True)
+            is_gap, run = False, run + 1 if frame.is_damaged else 0
+            if not 0 < run <= MAX_TAIL_FRAMES:
+                yield from held
+                held.clear()
+            held.append(frame)
+        if 0 < run <= MAX_TAIL_FRAMES and self.frames + len(held) > run:
+            self.frames_left_out = run
+            del held[-run:]
+        yield from held
+
+    def _timed(self) -> Iterator[DecodedFrame | None]:
+        """The frames that carry on from one another, None where frames were left out."""
+        timeline, size, strays = Timeline(self.time_base), None, 0
+        meter = _Meter(self._limits, self.time_base)
+        for picture in self._pictures():
+            pts = picture.pts
+            size = size or (picture.width, picture.height)
+            if (picture.width, picture.height) != size:
+                self.frames_of_other_size, strays = self.frames_of_other_size + 1, strays + 1
+            elif timeline.admits(pts):
+                assert pts is not None
+                strays = 0
+                meter.feed(pts)
+                if missing := self._awaited.passed_by(picture, pts):
+                    self.frames_missing += len(missing)
+                    self._break(max(missing))
+                    yield None
+                yield self._decoded(picture, pts)
+                continue
+            elif pts is None:
+                self.frames_without_time += 1
+            else:
+                self.frames_out_of_order += 1
+            yield None
+            if timeline.is_over or strays > MAX_STRAYS:
+                what = "the times jump" if timeline.is_over else f"the picture size changes from {size[0]}x{size[1]}"
+                self.stopped_because = f"{what} at {meter.elapsed_s:.3f} s and not back; split the file there"
+                return
 
     def _decoded(self, picture: VideoFrame, pts: int) -> DecodedFrame:
         is_entry = pts in self._entry_pts
         if is_entry:  # frames come in order of time, so older entries will not be asked for again
-            self._entry_pts = {entry for entry in self._entry_pts if entry > pts}
-        is_damaged = self._damage_pending or picture.is_corrupt
-        self._damage_pending = False
-        return DecodedFrame(picture, pts, picture.duration or 0, is_entry, is_damaged)
+            self._entry_pts = {entry: None for entry in self._entry_pts if entry > pts}
+            if self._broken_until is not None and pts > self._broken_until:
+                self._broken_until = None
+        if picture.is_corrupt:
+            self._break(pts)
+        return DecodedFrame(picture, pts, self._duration(picture), is_entry, self._broken_until is not None)
+
+    def _duration(self, picture: VideoFrame) -> int:
+        ticks = picture.duration or 0
+        return ticks if 0 < ticks * self.time_base <= MAX_LAST_FRAME_S else 0
+
+    def _break(self, pts: int | None) -> None:
+        """From here on pictures may be wrong, until an entry that comes after `pts`."""
+        self._broken_until = max(-MAX_TICKS if pts is None else pts, self._broken_until or -MAX_TICKS)
 
     def _pictures(self) -> Iterator[VideoFrame]:
         for packet in self._packets():
             try:
-                yield from self._stream.decode(packet)
-            except (av.error.InvalidDataError, av.error.ArgumentError):
+                pictures = self._stream.decode(packet)
+            except av.error.FFmpegError:
+                # Whatever FFmpeg says of one packet (invalid data, not implemented, an error of an external library),
+                # it is this packet that it did not take, and the next may be good. Faults of ours are other classes.
                 self.packets_refused += 1
-                self._damage_pending = True
-            except av.error.FFmpegError as error:
-                self.packets_refused += 1
-                self._damage_pending = True
-                self.stopped_because = f"the decoder gave up: {error.strerror}"
-                return
+                self._break(None if packet is None else packet.pts)
+                self._awaited.remove(packet)
+                continue
+            yield from pictures
 
     def _packets(self) -> Iterator[Packet[VideoStream] | None]:
+        """The stream's packets, then None, which makes the decoder give out what it holds."""
+        minutes = self._limits.max_decode_minutes
+        deadline_s = time.monotonic() + 60 * minutes
+        for packet in self._demuxed():
+            if time.monotonic() > deadline_s:
+                detail = f"decoding took longer than max_decode_minutes={minutes}; split the file"
+                raise BadSource(SourceState.FAILED, "decode_timeout", detail)
+            if packet.size == 0:
+                # PyAV's sign for the end; Theora's and VP8's for "show the last frame longer"; in broken files
+                # anything. A decoder takes it for the end and nothing after it.
+                continue
+            self._note(packet)
+            yield packet
+        yield None
+
+    def _demuxed(self) -> Iterator[Packet[VideoStream]]:
         packets = self._container.demux(self._stream)
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
                 return
-            except (av.error.FFmpegError, OSError) as error:
+            except IndexError:
+                return  # PyAV 18.1, at the end of a file in which streams have appeared since it was opened
+            except av.error.FFmpegError as error:
                 self.stopped_because = f"the file could not be read further: {error.strerror}"
-                yield None  # flushes the decoder: the frames before the damage are good
                 return
-            if packet.size == 0 and packet.dts is not None:
-                continue  # Theora and VP8: "show the last frame longer", which PyAV takes for an error
-            if packet.pts is not None and self._entry_rule.admits(packet):
-                self._entry_pts.add(packet.pts)
             yield packet
 
+    def _note(self, packet: Packet[VideoStream]) -> None:
+        self._awaited.add(packet)
+        if packet.is_corrupt:
+            self._break(packet.pts)
+        if packet.pts is not None and self._entry_rule.admits(packet):
+            self._entry_pts[packet.pts] = None
+            if len(self._entry_pts) > MAX_ENTRIES_AHEAD:
+                del self._entry_pts[next(iter(self._entry_pts))]
+
     def _damage_words(self) -> str:
-        words = [f"{self.packets_refused} packets refused by the decoder"] if self.packets_refused else []
-        words += [f"{self.frames_out_of_order} frames out of order"] if self.frames_out_of_order else []
-        words += [self.stopped_because] if self.stopped_because else []
-        return ", ".join(words) or "the stream is empty"
+        counts = {
+            "packets refused by the decoder": self.packets_refused,
+            "frames missing": self.frames_missing,
+            "frames out of order": self.frames_out_of_order,
+            "frames without a time": self.frames_without_time,
+            "frames of another size": self.frames_of_other_size,
+            "damaged frames left out at the end": self.frames_left_out,
+        }
+        words = [f"{count} {what}" for what, count in counts.items() if count]
+        return ", ".join([*words, *filter(None, [self.stopped_because])])
 
     @property
     def damage(self) -> str | None:
         """What went wrong in words, or None if nothing did."""
-        is_whole = not (self.packets_refused or self.frames_out_of_order or self.stopped_because)
-        return None if is_whole else self._damage_words()
+        return self._damage_words() or None
+
+
+class _Awaited:
+    """The packets whose frames are still to come, where each packet is a frame: H.264 drops some without a word."""
+
+    def __init__(self, format_name: str, codec_name: str):
+        self._is_on = format_name in FRAME_A_PACKET_FORMATS and codec_name in FRAME_A_PACKET_CODECS
+        self._pts: set[int] = set()
+        self._has_begun = False
+
+    def add(self, packet: Packet[VideoStream]) -> None:
+        if self._is_on and packet.pts is not None and not packet.is_discard and len(self._pts) < MAX_ENTRIES_AHEAD:
+            self._pts.add(packet.pts)
+
+    def remove(self, packet: Packet[VideoStream] | None) -> None:
+        if packet is not None and packet.pts is not None:
+            self._pts.discard(packet.pts)
+
+    def passed_by(self, picture: VideoFrame, pts: int) -> set[int]:
+        """The times before this frame's that had a packet and get no frame. Before the first frame that is usual."""
+        self._is_on = self._is_on and not picture.interlaced_frame
+        if not self._is_on:
+            return set()
+        missing = {awaited for awaited in self._pts if awaited < pts} if self._has_begun else set()
+        self._pts = {awaited for awaited in self._pts if awaited > pts}
+        self._has_begun = True
+        return missing
+
+
+class _Meter:
+    """Counts time and frames, and raises BadSource `too_long` or `too_many_frames` where they are over the limits."""
+
+    def __init__(self, limits: Limits, time_base: Fraction):
+        self._limits, self._time_base = limits, time_base
+        self._first_pts: int | None = None
+        self._second_began_pts = 0
+        self._frames_in_second = 0
+        self._ticks = 0
+
+    def feed(self, pts: int) -> None:
+        if self._first_pts is None:
+            self._first_pts = self._second_began_pts = pts
+        self._ticks = pts - self._first_pts
+        if self.elapsed_s > self._limits.max_source_hours * 3600:
+            detail = f"it runs longer than max_source_hours={self._limits.max_source_hours}; split the file"
+            raise BadSource(SourceState.REJECTED, "too_long", detail)
+        if (pts - self._second_began_pts) * self._time_base >= 1:
+            self._second_began_pts, self._frames_in_second = pts, 0
+        self._frames_in_second += 1
+        if self._frames_in_second > self._limits.max_rate_fps:
+            detail = (
+                f"over max_rate_fps={self._limits.max_rate_fps} frames in the second from {self.elapsed_s:.3f} s on"
+            )
+            raise BadSource(SourceState.REJECTED, "too_many_frames", f"{detail}; lower its rate")
+
+    @property
+    def elapsed_s(self) -> float:
+        return float(self._ticks * self._time_base)

@@ -1,107 +1,280 @@
-"""Cutting by re-encoding, for what no container carries beside its own, or when asked for. Still frame-exact."""
+"""Cutting by re-encoding, for what no container carries beside its own, or when asked for. Still frame-exact.
+
+We decode, and choose frames and samples by their times, exactly as when the source was measured; the ffmpeg program
+only encodes what comes through a pipe. So it never opens a file that nobody has vetted, and another FFmpeg's guess at
+the times of an AVI file cannot shift a clip by a frame.
+"""
 
 from __future__ import annotations
 
+import heapq
 import io
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
+from typing import IO
 
 import av
+import av.error
 import ffmpeg
 import imageio_ffmpeg
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
-from curation.cut import ClipFile
-from curation.media import SELF_CONTAINED_FORMATS
+from curation.decode import Decoder
+from curation.geometry import normal_rotation
+from curation.media import Limits, main_video_stream, open_media
+from curation.mp4_edits import TrackEdit, write_edits
+from curation.mux import ClipFile, fine_timescale
 from curation.records import Span
+from curation.samples import Samples
+from curation.sound import SoundCollector
 
-__all__ = ["CannotEncode", "encode_clip"]
+__all__ = ["CannotEncode", "encode_clip", "x264_pix_fmt"]
 
 # Visually lossless for training: about 45 dB on the footage that was tried.
 CRF = 16
 PRESET = "veryfast"
-X264_PIX_FMTS = frozenset(
-    [
-        "yuv420p",
-        "yuvj420p",
-        "yuv422p",
-        "yuvj422p",
-        "yuv444p",
-        "yuvj444p",
-        "yuv420p10le",
-        "yuv422p10le",
-        "yuv444p10le",
-        "gray",
-        "gray10le",
-    ]
-)
+AUDIO_BITRATE_BPS = 192_000
+AAC_PRIMING_SAMPLES = 1024  # what FFmpeg's encoder puts before the first sample
+# Decoding begins so far before the keyframe, because some formats land behind where they are told to go.
+SEEK_BACK_S = 2
+TURNS = {0: (), 90: (("transpose", "cclock"),), 180: (("hflip",), ("vflip",)), 270: (("transpose", "clock"),)}
+MAX_ASPECT_TERM = 65535  # of H.264's VUI
+MAX_RATE_TERM = 65535
+BOTTOM_FIRST = frozenset({3, 4})  # AV_FIELD_BB, AV_FIELD_TB: the bottom field is shown first
+MATRIX_RGB, BT709, LIMITED_RANGE = 0, 1, 1  # AVCOL_SPC_RGB, AVCOL_SPC_BT709, AVCOL_RANGE_MPEG
 
 
 class CannotEncode(Exception):
-    """ffmpeg could not encode the span; the message is its last line."""
+    """The span could not be encoded; the message says why."""
 
 
-def encode_clip(path: Path, demuxer: str, stream_index: int, span: Span, frames: int, pix_fmt: str) -> ClipFile:
-    """The span of one stream as H.264 with AAC sound in mp4, upright, at its own size and exact times.
+class _Missed(Exception):
+    """Decoding did not begin early enough, or did not give the frames that were promised."""
 
-    Frames are chosen by their presentation time, never by counting, so a stream that does not start at 0 or varies in
-    rate comes out right. Raises CannotEncode when ffmpeg fails or gives another number of frames than `frames`.
+
+def encode_clip(path: Path, span: Span, entry_pts: int, frames: int, limits: Limits) -> ClipFile:
+    """The span as H.264 with AAC sound in mp4, upright, at its own size, pixel aspect, depth, colours and exact times.
+
+    `entry_pts`: the keyframe from which the span decodes right. `frames`: how many the span has, as they were decoded.
+    Raises CannotEncode when ffmpeg fails or the span has another number of frames, and BadSource as the decoder does.
     """
-    with tempfile.TemporaryDirectory(prefix="dailies-encode-") as folder:
-        out = Path(folder) / "clip.mp4"
-        _run(path, demuxer, stream_index, span, pix_fmt, out)
-        data = out.read_bytes()
-    with av.open(io.BytesIO(data)) as container:
-        stream = container.streams.video[0]
-        encoded = sum(packet.size > 0 for packet in container.demux(stream))
-        assert stream.time_base is not None
-        time_base: Fraction = stream.time_base
-        has_audio = bool(container.streams.audio)
-    if encoded != frames:
-        raise CannotEncode(f"{encoded} frames were encoded, the span has {frames}")
-    end_pts = -int(-span.duration_s // time_base)
-    return ClipFile(data, "mp4", 0, end_pts, time_base, 0, "encoded" if has_audio else "none")
+    for from_pts in (entry_pts, None):
+        try:
+            with tempfile.TemporaryDirectory(prefix="dailies-encode-") as folder:
+                return _encoded(path, span, from_pts, frames, limits, Path(folder) / "clip.mp4")
+        except _Missed:
+            continue
+    raise CannotEncode(f"the span's {frames} frames are not found again")
 
 
-def _run(path: Path, demuxer: str, stream_index: int, span: Span, pix_fmt: str, out: Path) -> None:
-    start_s, end_s = (float(pts * span.time_base) for pts in (span.start_pts, span.end_pts))
-    source = ffmpeg.input(
-        f"file:{path}",
-        format=demuxer,
-        format_whitelist=SELF_CONTAINED_FORMATS,
-        protocol_whitelist="file",
-        copyts=None,
-        threads=1,
-    )
-    video = source[str(stream_index)].filter("trim", start_pts=span.start_pts, end_pts=span.end_pts)
-    video = video.filter("setpts", "PTS-STARTPTS")
-    outputs = [video]
-    if _has_audio(path):
-        audio = source.audio.filter("atrim", start=start_s, end=end_s).filter("asetpts", f"PTS-({start_s!r})/TB")
-        outputs.append(audio)
+def _encoded(path: Path, span: Span, from_pts: int | None, frames: int, limits: Limits, out: Path) -> ClipFile:
+    with open_media(path, limits) as container, open_media(path, limits) as with_sound:
+        stream = main_video_stream(container, limits)
+        samples = _samples(with_sound, span, limits)
+        pictures = _pictures(container, stream, span, from_pts, limits)
+        first = next(pictures, None)
+        if first is None:
+            raise _Missed
+        pix_fmt = x264_pix_fmt(first.format, is_turned=bool(first.rotation % 180))
+        times: list[int] = []
+        arguments = _arguments(first, stream, pix_fmt, len(samples), span.time_base, out)
+        with _program(arguments, out.with_suffix(".log")) as pipe, av.open(pipe, "w", format="nut") as nut:
+            video = _add_video(nut, first, pix_fmt, span.time_base, rate=frames / span.duration_s)
+            packets = [_video_packets(video, chain([first], pictures), pix_fmt, span, times)]
+            packets += [_sound_packets(_add_sound(nut, sound), sound) for sound in samples]
+            for _, packet in heapq.merge(*packets, key=itemgetter(0)):
+                nut.mux_one(packet)
+    if len(times) != frames:
+        raise _Missed
+    return _finished(io.BytesIO(out.read_bytes()), span, times, samples)
+
+
+def _samples(container: InputContainer, span: Span, limits: Limits) -> list[Samples]:
+    stream = main_video_stream(container, limits)
+    sounds = [sound for sound in container.streams.audio if sound.codec_context is not None]
+    return [Samples(track) for track in SoundCollector(container, stream, sounds, hides=True).collect(span)]
+
+
+def _pictures(
+    container: InputContainer, stream: VideoStream, span: Span, from_pts: int | None, limits: Limits
+) -> Iterator[VideoFrame]:
+    """The span's frames in order, decoded from a keyframe before it or, where `from_pts` is None, from the start."""
+    if from_pts is not None:
+        try:
+            container.seek(from_pts - int(SEEK_BACK_S / span.time_base), stream=stream)
+        except av.error.FFmpegError as error:
+            raise _Missed from error
+    is_first = True
+    for frame in Decoder(container, stream, limits, skip_loop_filter="default"):
+        if is_first and from_pts is not None and frame.pts > from_pts:
+            raise _Missed
+        is_first = False
+        if frame.pts >= span.end_pts:
+            return
+        if frame.pts >= span.start_pts:
+            yield frame.picture
+
+
+def x264_pix_fmt(given: VideoFormat, *, is_turned: bool) -> str:
+    """The format of libx264 that keeps most of a format's depth and chroma, for a picture of the same size."""
+    bits = "10le" if max(component.bits for component in given.components) > 8 else ""
+    if len([c for c in given.components if not c.is_alpha]) == 1 and not given.has_palette:
+        return f"gray{bits}"
+    across, down = given.chroma_width(4) < 4, given.chroma_height(4) < 4
+    is_odd = (across and given.width % 2 == 1) or (down and given.height % 2 == 1)
+    # Chroma that is halved in one direction only would be halved in the other after a turn.
+    if given.is_rgb or given.has_palette or not across or is_odd or (is_turned and not down):
+        return f"yuv444p{bits}"
+    return f"yuv420p{bits}" if down else f"yuv422p{bits}"
+
+
+def _arguments(
+    first: VideoFrame, stream: VideoStream, pix_fmt: str, sounds: int, time_base: Fraction, out: Path
+) -> list[str]:
+    """The command line of ffmpeg for a NUT file in its standard input."""
+    source = ffmpeg.input("pipe:", format="nut")
+    video = source["v:0"].filter("setparams", **_colors(first))
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    video = video.filter("setsar", sar=f"{aspect.numerator}/{aspect.denominator}", max=MAX_ASPECT_TERM)
+    rotation = normal_rotation(first.rotation)
+    for name, *values in TURNS[rotation]:
+        video = video.filter(name, *values)
+    flags = "+bitexact"
+    if first.interlaced_frame and rotation in (0, 180):
+        # Chroma of interlaced pictures lies elsewhere, so it must be said of the encoded ones too.
+        video = video.filter("setfield", "bff" if stream.codec_context.field_order in BOTTOM_FIRST else "tff")
+        flags += "+ilme+ildct"
     command = ffmpeg.output(
-        *outputs,
+        video,
+        *(source[f"a:{number}"] for number in range(sounds)),
         f"file:{out}",
         format="mp4",
         vcodec="libx264",
         preset=PRESET,
         crf=CRF,
-        pix_fmt=pix_fmt if pix_fmt in X264_PIX_FMTS else "yuv420p",
+        pix_fmt=pix_fmt,
         acodec="aac",
+        audio_bitrate=AUDIO_BITRATE_BPS,
         fps_mode="passthrough",
-        enc_time_base="demux",
-        video_track_timescale=span.time_base.denominator,
+        video_track_timescale=fine_timescale(time_base),
+        movie_timescale=fine_timescale(time_base),
         threads=1,
         fflags="+bitexact",
+        # Of the picture alone: the sound has a clock of its own.
+        **{"enc_time_base:v": f"{time_base.numerator}:{time_base.denominator}", "flags:v": flags},
     )
-    arguments = command.global_args("-nostdin", "-loglevel", "error").compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
-    done = subprocess.run(arguments, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode != 0:
-        last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise CannotEncode(f"ffmpeg failed: {last_line}")
+    return command.global_args("-nostdin", "-loglevel", "error").compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def _has_audio(path: Path) -> bool:
-    with av.open(str(path)) as container:
-        return bool(container.streams.audio)
+def _colors(frame: VideoFrame) -> dict[str, int]:
+    """What the numbers in a picture mean, as FFmpeg's filter `setparams` wants it."""
+    if frame.format.is_rgb or frame.colorspace == MATRIX_RGB:
+        return {"range": LIMITED_RANGE, "colorspace": BT709} | _light(frame)
+    full = {"range": 2} if frame.format.name.startswith("yuvj") else {"range": int(frame.color_range)}
+    return full | {"colorspace": int(frame.colorspace)} | _light(frame)
+
+
+def _light(frame: VideoFrame) -> dict[str, int]:
+    return {"color_primaries": int(frame.color_primaries), "color_trc": int(frame.color_trc)}
+
+
+@contextmanager
+def _program(arguments: list[str], log: Path) -> Iterator[IO[bytes]]:
+    """The standard input of a program that runs until it is closed. Raises CannotEncode when the program fails."""
+    trouble: Exception | None = None
+    with log.open("wb") as errors:
+        process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
+        assert process.stdin is not None
+        try:
+            yield process.stdin
+        except (BrokenPipeError, av.error.FFmpegError) as error:
+            trouble = error  # the program says why
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+            process.wait()
+    if process.returncode != 0 or trouble is not None:
+        lines = log.read_text(errors="replace").strip().splitlines() or [str(trouble or "no message")]
+        raise CannotEncode(f"ffmpeg failed: {lines[-1]}") from trouble
+
+
+def _add_video(nut: OutputContainer, first: VideoFrame, pix_fmt: str, time_base: Fraction, *, rate: Fraction) -> VideoStream:
+    """`rate`: frames a second, by which ffmpeg will tell how long the last one lasts."""
+    stream = nut.add_stream("rawvideo", rate=rate.limit_denominator(MAX_RATE_TERM))
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = first.width, first.height, pix_fmt
+    context.time_base = stream.time_base = time_base
+    return stream
+
+
+def _video_packets(
+    stream: VideoStream, pictures: Iterator[VideoFrame], pix_fmt: str, span: Span, times: list[int]
+) -> Iterator[tuple[Fraction, Packet]]:
+    """A packet for each picture and its time in seconds; `times` gets it in ticks, counted from the span's start."""
+    for picture in pictures:
+        assert picture.pts is not None
+        ticks = picture.pts - span.start_pts
+        times.append(ticks)
+        converted = _converted(picture, pix_fmt)
+        converted.pts, converted.time_base = ticks, span.time_base
+        for packet in stream.encode(converted):
+            yield ticks * span.time_base, packet
+
+
+def _converted(picture: VideoFrame, pix_fmt: str) -> VideoFrame:
+    """The picture in another format, with the same range and matrix unless it is RGB."""
+    if picture.format.is_rgb or picture.colorspace == MATRIX_RGB:
+        return picture.reformat(format=pix_fmt, dst_colorspace=BT709, dst_color_range=LIMITED_RANGE)
+    if picture.format.name in (pix_fmt, pix_fmt.replace("yuv", "yuvj")):
+        return picture
+    return picture.reformat(format=pix_fmt)
+
+
+def _add_sound(nut: OutputContainer, samples: Samples) -> AudioStream:
+    stream = nut.add_stream("pcm_f32le", rate=samples.rate_hz)
+    stream.codec_context.layout = samples.layout
+    stream.time_base = Fraction(1, samples.rate_hz)
+    return stream
+
+
+def _sound_packets(stream: AudioStream, samples: Samples) -> Iterator[tuple[Fraction, Packet]]:
+    written = 0
+    for piece in samples:
+        packet = Packet(piece.tobytes())
+        packet.stream, packet.time_base = stream, Fraction(1, samples.rate_hz)
+        packet.pts = packet.dts = written
+        packet.duration = len(piece)
+        yield Fraction(written, samples.rate_hz), packet
+        written += len(piece)
+
+
+def _finished(file: io.BytesIO, span: Span, times: list[int], samples: list[Samples]) -> ClipFile:
+    """The clip with exact edit lists, once it is sure that every frame has its time."""
+    with av.open(file, "r", options={"ignore_editlist": "1"}) as container:
+        stream = container.streams.video[0]
+        assert stream.time_base is not None
+        time_base: Fraction = stream.time_base
+        pts = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
+    if [(ticks - pts[0]) * time_base for ticks in pts] != [ticks * span.time_base for ticks in times]:
+        raise CannotEncode(f"{len(pts)} frames were encoded, not all of {len(times)} at their times")
+    file.seek(0)
+    edits = [TrackEdit(pts[0] * time_base, span.duration_s)]
+    edits += [TrackEdit(Fraction(AAC_PRIMING_SAMPLES, s.rate_hz), span.duration_s) for s in samples]
+    write_edits(file, edits)
+    end_pts = pts[0] + -int(-span.duration_s // time_base)
+    audio = "encoded" if samples else "none"
+    return ClipFile(file.getvalue(), "mp4", pts[0], end_pts, time_base, 0, audio)

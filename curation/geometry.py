@@ -9,7 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Box", "Geometry"]
+__all__ = ["Box", "Geometry", "normal_rotation"]
+
+
+# Wider or narrower pixels than this are a broken header; anamorphic footage stays within 1 to 3.
+MAX_PIXEL_ASPECT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +31,19 @@ class Geometry:
     """Coded picture size, pixel aspect (width over height of a pixel) and the turn that makes the picture upright.
 
     `rotation` is counter-clockwise in degrees, one of 0, 90, 180, 270: what FFmpeg reports for a display matrix.
+    Raises ValueError for a pixel aspect that no camera has.
     """
 
     coded_width: int
     coded_height: int
     pixel_aspect: Fraction
     rotation: int
+
+    def __post_init__(self) -> None:
+        assert self.rotation in (0, 90, 180, 270)
+        if not Fraction(1, MAX_PIXEL_ASPECT) <= self.pixel_aspect <= MAX_PIXEL_ASPECT:
+            rule = f"must be within [1/{MAX_PIXEL_ASPECT}, {MAX_PIXEL_ASPECT}]"
+            raise ValueError(f"pixel_aspect={self.pixel_aspect}: {rule}")
 
     @property
     def is_turned(self) -> bool:
@@ -61,10 +72,10 @@ class Geometry:
         return cv2.rotate(picture, turns[self.rotation]) if self.rotation else picture  # type: ignore[return-value]
 
     def display_box(self, box: Box) -> Box:
-        """A box of coded pixels in display pixels."""
-        left, right = (round(x * self.pixel_aspect) for x in (box.x, box.x + box.width))
+        """A box of coded pixels in display pixels, at least one wide and high."""
+        left = min(round(box.x * self.pixel_aspect), self.square_width - 1)
+        right = min(max(round((box.x + box.width) * self.pixel_aspect), left + 1), self.square_width)
         top, bottom = box.y, box.y + box.height
-        right = min(right, self.square_width)
         if self.rotation == 90:
             left, right, top, bottom = top, bottom, self.square_width - right, self.square_width - left
         elif self.rotation == 180:

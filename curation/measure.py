@@ -1,26 +1,31 @@
 """What is measured while decoding: a few numbers a frame, and a closer look twice a second.
 
-Everything here is cheap by construction: the numbers a frame come from every k-th pixel, and the closer looks read whole
-pictures but only every `SAMPLE_SECONDS`. Scores (`scores.py`) are computed from these for the frames of one clip.
+Everything here is cheap by construction: the numbers a frame come from every k-th pixel, and the closer looks read
+whole pictures but only every `SAMPLE_SECONDS`. Scores (`scores.py`) are computed from these for the frames of one clip.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import gcd
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from curation.decode import DecodedFrame
-from curation.planes import Picture, Planes, area_picture, bgr_of, planes_of, sampled_picture
+from curation.planes import Picture, Planes, area_luma, area_picture, bgr_of, planes_of, sampled_picture
 
 __all__ = ["FrameMeasure", "Measurer", "Sample"]
 
 SAMPLE_SECONDS = Fraction(1, 2)
+# Frames from sample to sample have no factor in common with this, so that drawings held for two or three frames, and
+# frames doubled by a conversion of rates, are met at every position in turn; else all motion may fall between samples.
+HELD_FRAMES = 2 * 3
 BLOCK_SIDE = 16
 FLOW_SIDE = 160
+MIN_FLOW_SIDE = 16  # DIS needs a few patches of 8 by 8 at its coarser scales
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,11 @@ class Sample:
     """A closer look at frame `index`, in coded pixels and 8-bit full-range levels.
 
     `flow_px`: mean length of the optical flow to the frame after it, in coded pixels, and `flow_ticks` how long
-    after; 0 ticks where no frame followed. `sharpness`: variance of the Laplacian over the middle of the picture.
-    `row_max`, `column_max`: brightest level of each coded row and column. `blocks`: mean levels of 16 by 16 pixel
-    blocks of the area-averaged picture. `picture`: that picture, for thumbnails, None once it was let go.
+    after; 0 ticks where no frame followed or the picture is too small. The length is right within a tenth from a
+    600th to a 16th of the longer side; less drowns in noise, more reads low, from a quarter on by half and more.
+    `sharpness`: variance of the Laplacian over the middle of the picture. `row_max`, `column_max`: brightest level of
+    each coded row and column. `blocks`: mean levels of 16 by 16 pixel blocks of the averaged picture. `picture`: that
+    picture, for thumbnails, None once it was let go.
     """
 
     index: int
@@ -68,9 +75,9 @@ class Measurer:
 
     def __init__(self, time_base: Fraction):
         self._sample_ticks = max(1, round(SAMPLE_SECONDS / time_base))
-        self._next_sample_pts: int | None = None
+        self._last_sample: tuple[int, int] | None = None  # index and time
         self._awaiting: _AwaitingFlow | None = None
-        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._index = -1
 
     def feed(self, frame: DecodedFrame) -> tuple[FrameMeasure, NDArray[np.uint8], Sample | None]:
@@ -83,9 +90,9 @@ class Measurer:
             frame.pts, frame.duration, frame.is_entry, frame.is_damaged, float(mean[0, 0]), float(spread[0, 0])
         )
         completed = self._complete(planes, frame.pts)
-        if self._next_sample_pts is None or frame.pts >= self._next_sample_pts:
+        if self._is_sample_due(frame.pts):
             self._awaiting = self._sample(planes, frame.pts)
-            self._next_sample_pts = frame.pts + self._sample_ticks
+            self._last_sample = self._index, frame.pts
         return measure, bgr_of(picture), completed
 
     def flush(self) -> Sample | None:
@@ -93,18 +100,24 @@ class Measurer:
         waiting, self._awaiting = self._awaiting, None
         return waiting.sample if waiting else None
 
+    def _is_sample_due(self, pts: int) -> bool:
+        if self._last_sample is None:
+            return True
+        index, last_pts = self._last_sample
+        return pts - last_pts >= self._sample_ticks and gcd(self._index - index, HELD_FRAMES) == 1
+
     def _sample(self, planes: Planes, pts: int) -> _AwaitingFlow:
         picture = area_picture(planes)
         sample = Sample(
             index=self._index,
             pts=pts,
             sharpness=sharpness(planes),
-            row_max=_full_range(planes.luma.max(axis=1), planes),
-            column_max=_full_range(planes.luma.max(axis=0), planes),
+            row_max=planes.luma_levels(planes.luma.max(axis=1, keepdims=True)).ravel(),
+            column_max=planes.luma_levels(planes.luma.max(axis=0, keepdims=True)).ravel(),
             blocks=block_means(picture[0]),
             picture=picture,
         )
-        luma = flow_luma(planes)
+        luma = area_luma(planes, FLOW_SIDE)
         return _AwaitingFlow(sample, luma, planes.luma.shape[1] / luma.shape[1])
 
     def _complete(self, planes: Planes, pts: int) -> Sample | None:
@@ -112,25 +125,12 @@ class Measurer:
         if waiting is None:
             return None
         sample = waiting.sample
-        luma = flow_luma(planes)
-        if luma.shape != waiting.luma.shape or min(luma.shape) < 16:  # DIS needs a few cells of 8
+        luma = area_luma(planes, FLOW_SIDE)
+        if luma.shape != waiting.luma.shape or min(luma.shape) < MIN_FLOW_SIDE:
             return sample
         flow = self._flow.calc(waiting.luma, luma, None)  # type: ignore[call-overload]
         length_px = float(np.hypot(flow[..., 0], flow[..., 1]).mean()) * waiting.px_per_cell
         return replace(sample, flow_px=length_px, flow_ticks=pts - sample.pts)
-
-
-def _full_range(levels: NDArray, planes: Planes) -> NDArray[np.uint8]:
-    eight_bits = levels.astype(np.float32) / (1 << (planes.bits - 8))
-    return (eight_bits if planes.is_full_range else np.clip((eight_bits - 16) * 255 / 219, 0, 255)).astype(np.uint8)
-
-
-def flow_luma(planes: Planes) -> NDArray[np.uint8]:
-    """Area-averaged luma for optical flow, the longer side at most FLOW_SIDE; averaging keeps aliasing out of the flow."""
-    height, width = planes.luma.shape
-    scale = min(1.0, FLOW_SIDE / max(width, height))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return _full_range(cv2.resize(planes.luma, size, interpolation=cv2.INTER_AREA), planes)
 
 
 def block_means(luma: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -143,7 +143,8 @@ def block_means(luma: NDArray[np.uint8]) -> NDArray[np.float32]:
 def sharpness(planes: Planes) -> float:
     """Variance of the Laplacian over the middle half of the picture at its own size, in squared 8-bit levels.
 
-    Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy" (2000). The middle, because of borders.
+    Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy" (2000). The middle, because of borders. Rounding
+    to whole levels alone gives up to 2.3, and codecs add a few more: under 10 the value says little.
     """
     height, width = planes.luma.shape
     middle = planes.luma[height // 4 : height - height // 4, width // 4 : width - width // 4]

@@ -27,8 +27,8 @@ class TrackEdit:
     delay_s: Fraction = Fraction(0)
 
 
-def write_edits(file: io.BytesIO, edits: Sequence[TrackEdit]) -> None:
-    """Give each track of a finished mp4 or mov its edit list, in track order, in place.
+def write_edits(file: io.BytesIO, edits: Sequence[TrackEdit | None]) -> None:
+    """Give each track of a finished mp4 or mov its edit list, in track order, in place; None leaves a track as it is.
 
     The movie header must be the last box, as muxers leave it when they cannot know its size ahead: nothing moves.
     """
@@ -43,7 +43,7 @@ def write_edits(file: io.BytesIO, edits: Sequence[TrackEdit]) -> None:
     file.write(_box(b"moov", _edited_movie(moov, edits)))
 
 
-def _edited_movie(moov: bytes, edits: Sequence[TrackEdit]) -> bytes:
+def _edited_movie(moov: bytes, edits: Sequence[TrackEdit | None]) -> bytes:
     boxes = [(kind, moov[start:end]) for kind, start, _, end in _boxes(moov, 0, len(moov))]
     header = next(box for kind, box in boxes if kind == b"mvhd")
     timescale = _timescale(header)
@@ -52,10 +52,10 @@ def _edited_movie(moov: bytes, edits: Sequence[TrackEdit]) -> bytes:
     parts = []
     for kind, box in boxes:
         if kind == b"mvhd":
-            longest_s = max(edit.delay_s + edit.duration_s for edit in edits)
+            longest_s = max(edit.delay_s + edit.duration_s for edit in edits if edit is not None)
             parts.append(_with_duration(box, _ticks(longest_s, timescale), at_version_0=16, at_version_1=24))
-        elif kind == b"trak":
-            parts.append(_edited_track(box[8:], next(remaining), timescale))
+        elif kind == b"trak" and (edit := next(remaining)) is not None:
+            parts.append(_edited_track(box[8:], edit, timescale))
         else:
             parts.append(box)
     return b"".join(parts)

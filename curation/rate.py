@@ -14,30 +14,39 @@ COMMON_RATES = tuple(
 )
 
 
-class RateMeter:
-    """Feed presentation times in order. A rate holds if every frame i lies within a tick of `first + i / rate`.
+# A claim this near to a common rate means that one: headers hold 29.97, or an average over a rounded duration. Half of
+# what lies between 30 and 30000/1001.
+CLAIM_TOLERANCE = 0.0005
 
-    A tick is allowed because containers round (Matroska to milliseconds). Candidates are the rates that the container
-    declares and the common ones; memory is one number each.
+
+class RateMeter:
+    """Feed presentation times in order. A rate holds if every frame i lies less than a tick from `first + i / rate`.
+
+    So much is allowed because containers round (Matroska to milliseconds); where frames are whole ticks apart nothing
+    rounds, and one dropped frame makes the rate vary. Candidates are the rates that the container claims and the common
+    ones; memory is one number each.
     """
 
     def __init__(self, time_base: Fraction, declared: Iterable[Fraction | None]):
+        claims = [rate for rate in declared if rate is not None and rate > 0]
+        meant = [rate for claim in claims for rate in COMMON_RATES if abs(rate / claim - 1) < CLAIM_TOLERANCE]
+        self._preferred = (*meant, *claims)
         # Ticks a frame as numerator and denominator: integers, because this runs once a frame.
-        rates = [*filter(None, declared), *COMMON_RATES]
+        rates = (*self._preferred, *COMMON_RATES)
         self._ticks_a_frame = {rate: (1 / (rate * time_base)).as_integer_ratio() for rate in rates}
-        self._first_pts: int | None = None
+        self._first_pts = 0
         self._last_pts = 0
         self._frames = 0
         self._time_base = time_base
 
     def feed(self, pts: int) -> None:
-        if self._first_pts is None:
+        if self._frames == 0:
             self._first_pts = pts
         elapsed = pts - self._first_pts
         broken = [
             rate
             for rate, (ticks, over) in self._ticks_a_frame.items()
-            if abs(elapsed * over - self._frames * ticks) > over
+            if abs(elapsed * over - self._frames * ticks) >= over
         ]
         for rate in broken:
             del self._ticks_a_frame[rate]
@@ -46,14 +55,19 @@ class RateMeter:
 
     @property
     def exact(self) -> Fraction | None:
-        """Frames a second, None where the rate varies or two frames were not seen."""
-        if self._frames < 2:
+        """Frames a second, None where the rate varies or two frames were not seen.
+
+        Where a short stream fits several: what the container claims, else the common rate nearest to the average.
+        """
+        average_fps = self.average_fps
+        if average_fps is None:
             return None
-        return next(iter(self._ticks_a_frame), None)
+        claimed = next((rate for rate in self._preferred if rate in self._ticks_a_frame), None)
+        return claimed or min(self._ticks_a_frame, key=lambda rate: abs(float(rate) - average_fps), default=None)
 
     @property
     def average_fps(self) -> float | None:
         """Mean frames a second between the first and the last frame, None where two frames were not seen."""
-        if self._frames < 2 or self._first_pts is None:
+        if self._frames < 2:
             return None
         return (self._frames - 1) / float((self._last_pts - self._first_pts) * self._time_base)

@@ -141,7 +141,7 @@ def cut_now_kept(store: Store, uncut: UncutClips, thresholds: Thresholds, cut: C
             raise BadSource(SourceState.FAILED, "content_changed", detail)
         for row in rows:
             changes.add(row["reason"], None, row["duration_s"])
-        cut_rows = [*_cut_rows(path, rows, source["pix_fmt"], thresholds, config)]
+        cut_rows = [*_cut_rows(path, rows, thresholds, config)]
     try:
         clips.merge_insert("clip_id").when_matched_update_all().execute(blob_table(cut_rows))
     except OSError as error:
@@ -156,14 +156,13 @@ def _full_rows(clips: lance.LanceDataset, clip_ids: Sequence[str]) -> list[dict[
 
 
 def _cut_rows(
-    path: Path, rows: Iterable[dict[str, Any]], pix_fmt: str, thresholds: Thresholds, config: CurateConfig
+    path: Path, rows: Iterable[dict[str, Any]], thresholds: Thresholds, config: CurateConfig
 ) -> Iterable[dict[str, Any]]:
     with ExitStack() as stack:
         cutter = cutter_of(stack, path, config)
         for row in rows:
             base = Fraction(row["time_base_num"], row["time_base_den"])
             span = Span(row["start_pts"], row["end_pts"], base)
-            how = CutConfig(row["cut"], config.cut.max_lead_in_seconds)
-            file, because = cut_span(cutter, path, span, row["entry_pts"], row["frames"], pix_fmt, how)
+            file, because = cut_span(cutter, path, span, row["entry_pts"], row["frames"], row["cut"], config.limits)
             verdict_now = {"keep": True, "reason": None, "thresholds_id": thresholds_id(thresholds)}
             yield row | verdict_now | video_columns(file, because)

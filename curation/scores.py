@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from curation.geometry import Box, Geometry
 from curation.measure import FrameMeasure, Sample
@@ -20,8 +21,10 @@ __all__ = ["SCORES", "Measured", "Score", "scores_of"]
 
 # A border is black up to codec noise: no pixel of its rows or columns is ever brighter than this (8-bit levels).
 BORDER_MAX_LEVEL = 32
+# At low bit rates the picture's edge rings up to a transform block into the border, at this share of its brightness.
+RINGING_PX, RINGING_SHARE = 8, 0.25
 # Block means of a still picture move less than this between any two samples (8-bit levels): requantisation at a
-# keyframe stays under it, an object as large as a 300th of the picture does not.
+# keyframe stays under it above about a hundredth of a bit per pixel, an object of a 300th of the picture does not.
 STILL_MAX_LEVELS = 4.0
 
 
@@ -40,13 +43,26 @@ class Measured:
         """The picture inside black borders, in display pixels. None where the clip is as dark as a border all over."""
         if not self.samples:
             return None
-        rows = np.flatnonzero(np.max([s.row_max for s in self.samples], axis=0) > BORDER_MAX_LEVEL)
-        columns = np.flatnonzero(np.max([s.column_max for s in self.samples], axis=0) > BORDER_MAX_LEVEL)
-        if rows.size == 0 or columns.size == 0:
+        rows = lit_range(np.max([s.row_max for s in self.samples], axis=0))
+        columns = lit_range(np.max([s.column_max for s in self.samples], axis=0))
+        if rows is None or columns is None:
             return None
-        left, top = int(columns[0]), int(rows[0])
-        box = Box(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
-        return self.geometry.display_box(box)
+        (top, bottom), (left, right) = rows, columns
+        return self.geometry.display_box(Box(left, top, right - left, bottom - top))
+
+
+def lit_range(levels: NDArray[np.uint8]) -> tuple[int, int] | None:
+    """From the brightest level of each row or column to the half-open range of the picture, None if all is black."""
+    lit = np.flatnonzero(levels > BORDER_MAX_LEVEL)
+    if lit.size == 0:
+        return None
+    first, last = int(lit[0]), int(lit[-1])
+    clear = np.flatnonzero(levels > max(BORDER_MAX_LEVEL, RINGING_SHARE * int(levels.max())))
+    if first > 0 and clear[0] < first + RINGING_PX:
+        first = int(clear[0])
+    if last < len(levels) - 1 and clear[-1] > last - RINGING_PX:
+        last = int(clear[-1])
+    return first, last + 1
 
 
 ScoreValue = float | int | bool | None
@@ -126,11 +142,11 @@ def _side(name: str) -> Callable[[Measured], ScoreValue]:
 
 
 SCORES: tuple[Score, ...] = (
-    Score("motion_px_per_s", pa.float32(), "mean optical flow, coded pixels per second, from 0", motion_px_per_s),
-    Score("motion_share_per_s", pa.float32(), "the same in longer sides of the picture, from 0", motion_share_per_s),
-    Score("sharpness_levels2", pa.float32(), "median variance of the Laplacian, from 0", sharpness_levels2),
-    Score("luma_mean_levels", pa.float32(), "mean brightness, 0 to 255", luma_mean_levels),
-    Score("luma_spread_levels", pa.float32(), "mean standard deviation inside a frame, 0 to 127", luma_spread_levels),
+    Score("motion_px_per_s", pa.float64(), "mean optical flow, coded pixels per second, from 0", motion_px_per_s),
+    Score("motion_share_per_s", pa.float64(), "the same in longer sides of the picture, from 0", motion_share_per_s),
+    Score("sharpness_levels2", pa.float64(), "median variance of the Laplacian, from 0", sharpness_levels2),
+    Score("luma_mean_levels", pa.float64(), "mean brightness, 0 to 255", luma_mean_levels),
+    Score("luma_spread_levels", pa.float64(), "mean standard deviation inside a frame, 0 to 127", luma_spread_levels),
     Score("is_still", pa.bool_(), "no part of the picture changes", is_still),
     Score("damaged_frames", pa.int32(), "frames that the decoder concealed or refused data for", damaged_frames),
     Score("active_x_px", pa.int32(), "active picture box inside black borders, display pixels", _side("x")),
@@ -138,8 +154,8 @@ SCORES: tuple[Score, ...] = (
     Score("active_width_px", pa.int32(), "active picture box inside black borders, display pixels", _side("width")),
     Score("active_height_px", pa.int32(), "active picture box inside black borders, display pixels", _side("height")),
     Score("short_side_px", pa.int32(), "shorter side of the active picture, display pixels", short_side_px),
-    Score("aspect", pa.float32(), "width over height of the active picture", aspect),
-    Score("border_share", pa.float32(), "share of the picture that is black border, 0 to 1", border_share),
+    Score("aspect", pa.float64(), "width over height of the active picture", aspect),
+    Score("border_share", pa.float64(), "share of the picture that is black border, 0 to 1", border_share),
 )
 
 

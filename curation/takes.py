@@ -5,19 +5,25 @@ Everything counts frames by their index in the source; times stay the stream's t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
+from math import inf
 
 from curation.measure import FrameMeasure, Sample
 
 __all__ = ["Take", "TakeConfig", "TakeSplitter", "trimmed"]
 
-# Detectors may place a boundary a little in the past (a fade is known when it is over), so a scene is closed only when
-# this many frames have passed since its end.
-HOLD_FRAMES = 64
-# More thumbnail candidates than this are thinned to every second one: memory stays flat however long a take is.
+# A boundary becomes certain some frames after its place (see `shots.MAX_MIN_SCENE_FRAMES`), so a scene is closed, and a
+# long one split, only where this many frames have been seen since.
+HOLD_FRAMES = 128
+# With more thumbnail candidates than this, the one nearest to its neighbours goes: memory stays flat however long a
+# take is, and what is left stays evenly spread.
 MAX_PICTURES = 24
+# Seconds of the settings become fractions with at most this denominator, so that 0.3 s are 300 ms to the tick.
+SECONDS_DENOMINATOR = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +31,7 @@ class TakeConfig:
     """How scenes become clips.
 
     Attributes:
-        max_seconds: Scenes longer than this are split into equal parts, none longer.
+        max_seconds: Scenes longer than this are split into equal parts, none longer by more than a frame.
         trim_seconds: Left out at both ends of every scene, where a transition may linger.
         snap_frames: A clip's start moves forward to a keyframe when one is at most this many frames away, which
             saves the lead-in. 0 keeps every frame.
@@ -36,10 +42,10 @@ class TakeConfig:
     snap_frames: int = 0
 
     def __post_init__(self) -> None:
-        if self.max_seconds <= 0:
-            raise ValueError(f"max_seconds={self.max_seconds}: must be positive")
-        if self.trim_seconds < 0:
-            raise ValueError(f"trim_seconds={self.trim_seconds}: must not be negative")
+        if not 1 / SECONDS_DENOMINATOR <= self.max_seconds < inf:
+            raise ValueError(f"max_seconds={self.max_seconds}: must be a positive number")
+        if not 0 <= self.trim_seconds < inf:
+            raise ValueError(f"trim_seconds={self.trim_seconds}: must be a number, not negative")
         if self.snap_frames < 0:
             raise ValueError(f"snap_frames={self.snap_frames}: must not be negative")
 
@@ -48,8 +54,9 @@ class TakeConfig:
 class Take:
     """A run of frames without a boundary inside: a scene, or a part of a long one.
 
-    `entry_pts` is the last keyframe at or before the first frame. `starts_scene` and `ends_scene` say at which ends a
-    real boundary lies. `end_pts` is the time of the frame after the last one, or where the last one stops showing.
+    `entry_pts` is the last entry at or before the first frame; the first frame of all counts as one. `starts_scene`
+    and `ends_scene` say at which ends a scene begins or ends. `end_pts` is the time of the frame after the last one, or
+    where the last one stops showing.
     """
 
     scene_index: int
@@ -69,11 +76,14 @@ class Take:
 class TakeSplitter:
     """Feed frames, samples and boundaries as they come; get takes as soon as they are certain.
 
-    A scene that runs on is split while it runs: once it is twice `max_seconds` long, its first `max_seconds` go out.
+    Every frame lands in exactly one take. A scene that runs on is split while it runs: once it is twice `max_seconds`
+    long, its first `max_seconds` go out, so no more than that and `HOLD_FRAMES` are held. Boundaries may come late,
+    twice and out of order; one inside what went out already is void (only a black stretch longer than `max_seconds` can
+    bring such a one).
     """
 
     def __init__(self, config: TakeConfig, time_base: Fraction):
-        self._max_ticks = config.max_seconds / time_base
+        self._max_ticks = max(1, int(_exact(config.max_seconds) / time_base))
         self._frames: list[FrameMeasure] = []
         self._samples: list[Sample] = []
         self._boundaries: set[int] = set()
@@ -81,61 +91,68 @@ class TakeSplitter:
         self._scene_index = 0
         self._entry_pts: int | None = None
         self._starts_scene = True
+        self._step_ticks = 1  # from the last frame but one to the last
+        self._last_pts: int | None = None
 
-    def feed(self, frame: FrameMeasure, sample: Sample | None, boundaries: Sequence[int]) -> Iterator[Take]:
+    def feed(self, frame: FrameMeasure, sample: Sample | None, boundaries: Sequence[int]) -> list[Take]:
         """Add the next frame, the sample that it completed, and the boundaries that were found with it."""
+        if self._last_pts is not None:
+            self._step_ticks = frame.pts - self._last_pts
+        self._last_pts = frame.pts
         self._frames.append(frame)
         self._add(sample, boundaries)
-        last_index = self._first_index + len(self._frames) - 1
-        while self._boundaries and min(self._boundaries) <= last_index - HOLD_FRAMES:
-            yield from self._close_scene(min(self._boundaries))
-        if frame.pts - self._frames[0].pts > 2 * self._max_ticks + HOLD_FRAMES * frame.duration:
-            yield self._take(self._index_at(self._frames[0].pts + self._max_ticks), ends_scene=False)
+        certain_index = self._first_index + len(self._frames) - 1 - HOLD_FRAMES
+        takes: list[Take] = []
+        while self._boundaries and min(self._boundaries) <= certain_index:
+            takes += self._close_scene(min(self._boundaries))
+        if not self._boundaries and certain_index > self._first_index:
+            certain_ticks = self._frames[certain_index - self._first_index].pts - self._frames[0].pts
+            if certain_ticks > 2 * self._max_ticks:
+                takes.append(self._take(self._index_at(self._frames[0].pts + self._max_ticks), ends_scene=False))
+        return takes
 
-    def flush(self, sample: Sample | None, boundaries: Sequence[int]) -> Iterator[Take]:
+    def flush(self, sample: Sample | None, boundaries: Sequence[int]) -> list[Take]:
         """What is left after the last frame."""
         self._add(sample, boundaries)
+        takes: list[Take] = []
         while self._boundaries:
-            yield from self._close_scene(min(self._boundaries))
+            takes += self._close_scene(min(self._boundaries))
         if self._frames:
-            yield from self._close_scene(self._first_index + len(self._frames))
+            takes += self._close_scene(self._first_index + len(self._frames))
+        return takes
 
     def _add(self, sample: Sample | None, boundaries: Sequence[int]) -> None:
         if sample is not None:
             self._samples = thinned([*self._samples, sample])
-        # A boundary inside what already went out comes too late to matter: only a black stretch longer than
-        # max_seconds can bring one.
+        end_index = self._first_index + len(self._frames)
+        assert all(b < end_index for b in boundaries), "a boundary is a frame that was seen"
         self._boundaries.update(b for b in boundaries if b > self._first_index)
 
-    def _close_scene(self, end_index: int) -> Iterator[Take]:
-        end_index = min(end_index, self._first_index + len(self._frames))
-        ticks = self._end_pts(end_index) - self._frames[0].pts
-        parts = max(1, -int(-ticks // self._max_ticks))
-        start_pts = self._frames[0].pts
-        for part in range(1, parts):
-            split = self._index_at(start_pts + Fraction(ticks * part, parts))
-            if self._first_index < split < end_index:
-                yield self._take(split, ends_scene=False)
-        yield self._take(end_index, ends_scene=True)
-        self._boundaries = {b for b in self._boundaries if b > self._first_index}
+    def _close_scene(self, end_index: int) -> list[Take]:
+        """The takes of the scene that ends before frame `end_index`: one, or equal parts of it."""
+        self._boundaries = {b for b in self._boundaries if b > end_index}
+        start_pts, count = self._frames[0].pts, end_index - self._first_index
+        ticks = self._end_pts(count) - start_pts
+        parts = -(-ticks // self._max_ticks)
+        part_of = [(frame.pts - start_pts) * parts // ticks for frame in self._frames[:count]] if parts > 1 else []
+        splits = [i for i, (before, after) in enumerate(pairwise(part_of), self._first_index + 1) if after > before]
+        return [*(self._take(i, ends_scene=False) for i in splits), self._take(end_index, ends_scene=True)]
 
-    def _index_at(self, pts: Fraction | float) -> int:
+    def _index_at(self, pts: int) -> int:
         """The first frame at or after a time, always past the first frame."""
-        offset = next((i for i, frame in enumerate(self._frames) if frame.pts >= pts), len(self._frames))
-        return self._first_index + max(1, offset)
+        return self._first_index + max(1, bisect_left(self._frames, pts, key=lambda frame: frame.pts))
 
-    def _end_pts(self, end_index: int) -> int:
-        count = end_index - self._first_index
+    def _end_pts(self, count: int) -> int:
+        """When the first `count` frames end. Where nothing says how long the very last one lasts: as the one before."""
         if count < len(self._frames):
             return self._frames[count].pts
         last = self._frames[-1]
-        before = self._frames[-2].pts if len(self._frames) > 1 else last.pts - 1
-        return last.pts + (last.duration or last.pts - before)
+        return last.pts + (last.duration or self._step_ticks)
 
     def _take(self, end_index: int, *, ends_scene: bool) -> Take:
         count = end_index - self._first_index
         assert 0 < count <= len(self._frames)
-        frames, end_pts = self._frames[:count], self._end_pts(end_index)
+        frames, end_pts = self._frames[:count], self._end_pts(count)
         if frames[0].is_entry or self._entry_pts is None:
             self._entry_pts = frames[0].pts
         take = Take(
@@ -156,13 +173,17 @@ class TakeSplitter:
         return take
 
 
+def _exact(seconds: float) -> Fraction:
+    return Fraction(seconds).limit_denominator(SECONDS_DENOMINATOR)
+
+
 def thinned(samples: list[Sample]) -> list[Sample]:
-    """The samples, every second picture dropped once there are too many; the numbers all stay."""
-    with_picture = [sample.index for sample in samples if sample.picture is not None]
-    if len(with_picture) <= MAX_PICTURES:
+    """The samples, with one picture let go if there are too many of them; the numbers all stay."""
+    held = [sample.index for sample in samples if sample.picture is not None]
+    if len(held) <= MAX_PICTURES:
         return samples
-    dropped = set(with_picture[1::2])
-    return [replace(s, picture=None) if s.index in dropped else s for s in samples]
+    _, crowded = min((after - before, index) for before, index, after in zip(held, held[1:], held[2:], strict=False))
+    return [replace(s, picture=None) if s.index == crowded else s for s in samples]
 
 
 def trimmed(take: Take, config: TakeConfig, time_base: Fraction) -> Take:
@@ -170,24 +191,22 @@ def trimmed(take: Take, config: TakeConfig, time_base: Fraction) -> Take:
 
     A take too short to be trimmed stays whole: it is left to the verdict on its length.
     """
-    trim_ticks = config.trim_seconds / time_base
+    trim_ticks = _exact(config.trim_seconds) / time_base
     earliest = take.start_pts + (trim_ticks if take.starts_scene else 0)
     latest = take.end_pts - (trim_ticks if take.ends_scene else 0)
     ends = [f.pts for f in take.frames[1:]] + [take.end_pts]
-    kept = [i for i, frame in enumerate(take.frames) if frame.pts >= earliest and ends[i] <= latest]
-    if not kept:
+    first = bisect_left(take.frames, earliest, key=lambda frame: frame.pts)
+    end = bisect_right(ends, latest)
+    if first >= end:
         return take
-    first, last = kept[0], kept[-1]
-    near = range(first, min(first + config.snap_frames, last) + 1)
+    near = range(first, min(first + config.snap_frames + 1, end))
     first = next((i for i in near if take.frames[i].is_entry), first)
     entries = [f.pts for f in take.frames[: first + 1] if f.is_entry]
-    return Take(
-        take.scene_index,
-        take.first_index + first,
-        take.frames[first : last + 1],
-        [s for s in take.samples if first <= s.index - take.first_index <= last],
-        ends[last],
-        entries[-1] if entries else take.entry_pts,
-        take.starts_scene,
-        take.ends_scene,
+    return replace(
+        take,
+        first_index=take.first_index + first,
+        frames=take.frames[first:end],
+        samples=[s for s in take.samples if first <= s.index - take.first_index < end],
+        end_pts=ends[end - 1],
+        entry_pts=entries[-1] if entries else take.entry_pts,
     )

@@ -8,16 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from typing import Literal
 
 from curation.records import digest
 
 __all__ = ["RULES", "Rule", "Thresholds", "thresholds_id", "verdict"]
 
+# What a threshold's column can be at most, where that is bounded: a standard deviation of levels is half their range.
+MOST = {
+    "min_luma_mean_levels": 255.0,
+    "max_luma_mean_levels": 255.0,
+    "min_luma_spread_levels": 127.5,
+    "max_border_share": 1.0,
+    "keep_still": 1,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What a clip must reach to be kept. The defaults drop what no model learns from and little else.
+    """What a clip must reach to be kept; at a threshold it is kept. The defaults drop what no model learns from and
+    little else. `inf` as a greatest value switches its rule off.
 
     Attributes:
         max_damaged_frames: Frames that the decoder had to conceal.
@@ -53,8 +64,11 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if getattr(self, field.name) < 0:
-                raise ValueError(f"{field.name}={getattr(self, field.name)}: must not be negative")
+            value, most = getattr(self, field.name), MOST.get(field.name, inf)
+            is_off = value == inf and field.name.startswith("max_") and most == inf
+            if not (0 <= value <= most and (value < inf or is_off)):
+                rule = "must be a number, not negative" + (f" and at most {most:g}" if most < inf else "")
+                raise ValueError(f"{field.name}={value}: {rule}")
         pairs = (
             ("min_aspect", "max_aspect"),
             ("min_luma_mean_levels", "max_luma_mean_levels"),
@@ -63,8 +77,6 @@ class Thresholds:
         for low, high in pairs:
             if getattr(self, low) > getattr(self, high):
                 raise ValueError(f"{low}={getattr(self, low)}: must not be over {high}={getattr(self, high)}")
-        if self.max_border_share > 1:
-            raise ValueError(f"max_border_share={self.max_border_share}: a share, must not be over 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +123,5 @@ def verdict(clip: Mapping[str, object], thresholds: Thresholds) -> str | None:
 
 def thresholds_id(thresholds: Thresholds) -> str:
     """The same for equal thresholds, in every run."""
-    return digest("thresholds", *sorted(asdict(thresholds).items()))
+    values = sorted((name, float(value)) for name, value in asdict(thresholds).items())  # 1 and 1.0 are equal
+    return digest("thresholds", *values)

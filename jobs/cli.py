@@ -18,11 +18,12 @@ Config = TypeVar("Config")
 CONFIG_HELP = "--config FILE takes options from a YAML file (min_seconds: 2); the command line has the last word."
 
 
-def parse(kind: type[Config], *, prog: str, description: str, argv: Sequence[str] | None = None) -> Config:
+def parse(kind: type[Config], *, prog: str, argv: Sequence[str] | None = None, more: str = "") -> Config:
     """The config that the command line asks for. Exits with a message and code 2 where it is unknown or impossible.
 
-    Groups of options are nested dataclasses; the options themselves have no prefix. A config refuses impossible values
-    with a ValueError that names field, value and rule, which becomes the message.
+    The help begins with the first paragraph of the config's docstring and ends with `more`. Groups of options are
+    nested dataclasses; the options themselves have no prefix. A config refuses impossible values with a ValueError that
+    names field, value and rule, which becomes the message.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     before = argparse.ArgumentParser(prog=prog, add_help=False, allow_abbrev=False)
@@ -33,7 +34,7 @@ def parse(kind: type[Config], *, prog: str, description: str, argv: Sequence[str
         return tyro.cli(
             kind,
             prog=prog,
-            description=f"{description}\n\n{CONFIG_HELP}",
+            description="\n\n".join([str(kind.__doc__).split("\n\n")[0], CONFIG_HELP, more]),
             args=[*from_file, *rest],
             config=(tyro.conf.OmitArgPrefixes,),
         )

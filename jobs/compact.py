@@ -35,7 +35,7 @@ class CompactOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     prog = "python -m jobs.compact"
-    options = parse(CompactOptions, prog=prog, description=f"{CompactOptions.__doc__}\n\n{EXIT_CODES}", argv=argv)
+    options = parse(CompactOptions, prog=prog, argv=argv, more=EXIT_CODES)
     return exit_code_of("compact", lambda: compact(options))
 
 

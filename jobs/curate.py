@@ -65,7 +65,7 @@ class CurateOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     prog = "python -m jobs.curate"
-    options = parse(CurateOptions, prog=prog, description=f"{CurateOptions.__doc__}\n\n{EXIT_CODES}", argv=argv)
+    options = parse(CurateOptions, prog=prog, argv=argv, more=EXIT_CODES)
     return exit_code_of("curate", lambda: curate(options))
 
 

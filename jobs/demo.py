@@ -32,7 +32,7 @@ class DemoOptions:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return demo(parse(DemoOptions, prog="python -m jobs.demo", description=str(DemoOptions.__doc__), argv=argv))
+    return demo(parse(DemoOptions, prog="python -m jobs.demo", argv=argv))
 
 
 def demo(options: DemoOptions) -> int:

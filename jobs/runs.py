@@ -65,7 +65,8 @@ def job_run(store: Store, job: str, config: Any) -> Iterator[JobRun]:
             "job": job,
             "state": "running",
             "started_at": datetime.now(UTC),
-            "config": json.dumps(asdict(config)),
+            # Without storage options: they may hold keys, and a table is read by many.
+            "config": json.dumps(asdict(config) | {"storage_options": None}),
             "code_version": code_version(),
             "host": socket.gethostname(),
         }

@@ -47,7 +47,7 @@ class VerdictOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     prog = "python -m jobs.verdict"
-    options = parse(VerdictOptions, prog=prog, description=f"{VerdictOptions.__doc__}\n\n{EXIT_CODES}", argv=argv)
+    options = parse(VerdictOptions, prog=prog, argv=argv, more=EXIT_CODES)
     return exit_code_of("verdict", lambda: decide_again(options))
 
 

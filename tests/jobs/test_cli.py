@@ -13,7 +13,7 @@ NEEDED = ["--footage", "a", "b c", "--store", "s"]
 
 
 def options(*argv: str) -> CurateOptions:
-    return parse(CurateOptions, prog="curate", description="", argv=argv)
+    return parse(CurateOptions, prog="curate", argv=argv)
 
 
 def test_every_way_of_saying_the_same(tmp_path: Path) -> None:
@@ -50,8 +50,9 @@ def test_the_command_line_has_the_last_word(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_with_a_fault_is_refused_by_name(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str, named: str
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str, named: str
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     file = tmp_path / "options.yaml"
     file.write_text(text)
     with pytest.raises(SystemExit) as ended:

@@ -65,7 +65,7 @@ def job(store: Store, footage: str) -> list[str]:
     return [JOB, "--footage", footage, "--store", store.uri, "--storage-options", *options]
 
 
-def test_footage_and_store_in_a_bucket(store: Store, small_footage: Path, tmp_path: Path) -> None:
+def test_footage_and_store_in_a_bucket(store: Store, server: Server, small_footage: Path, tmp_path: Path) -> None:
     client = boto3.client("s3")
     for path in small_footage.iterdir():
         client.upload_file(str(path), "bucket", f"footage/{path.name}")
@@ -75,6 +75,8 @@ def test_footage_and_store_in_a_bucket(store: Store, small_footage: Path, tmp_pa
     curate_in_process([small_footage], undisturbed)
     rows, expected = table_rows(store), table_rows(undisturbed)
     assert rows["clips"] == expected["clips"]
+    assert "storage_options" in (config := store.open("runs").to_table()["config"][0].as_py())
+    assert server.url not in config, "what may hold keys is not for a table"
     assert {row["uri"] for row in rows["sources"]} == {f"s3://bucket/footage/take_{n}.mp4" for n in range(4)}
     code, output = run(*job(store, "s3://bucket/footage"))
     assert code == 0, output

@@ -57,8 +57,8 @@ def picture_digest(frame: VideoFrame) -> bytes:
     """Of the visible pixels of every plane, padding left out."""
     digest = hashlib.blake2b(digest_size=16)
     for plane, component in zip(frame.planes, frame.format.components, strict=False):
-        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-        digest.update(np.ascontiguousarray(rows[:, : plane.width * -(-component.bits // 8)]))
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        digest.update(rows[:, : plane.width * -(-component.bits // 8)].tobytes())
     return digest.digest()
 
 

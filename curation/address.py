@@ -64,4 +64,4 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE_S, sock_read=PATIENCE_S)
         options["client_kwargs"] = {"timeout": timeout}
     filesystem = fsspec.filesystem(scheme, **options)
-    return filesystem, filesystem._strip_protocol(uri)
+    return filesystem, filesystem._strip_protocol(f"{scheme}://{uri.partition('://')[2]}")

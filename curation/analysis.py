@@ -19,7 +19,7 @@ from curation.measure import Measurer
 from curation.media import Limits
 from curation.planes import bgr_of
 from curation.rate import RateMeter
-from curation.records import BadSource, Clip, SourceState, Span
+from curation.records import Clip, Span
 from curation.scores import Measured, scores_of
 from curation.shots import ShotConfig, ShotDetector
 from curation.takes import Take, TakeConfig, TakeSplitter, trimmed
@@ -49,7 +49,7 @@ class Analysis:
 
     Memory does not grow with the length of the source: frames are held only until their scene is closed.
 
-    Raises BadSource on iteration, see `decode.Decoder`.
+    Raises BadSource on iteration, see `decode.Decoder` and `planes.planes_of`.
     """
 
     def __init__(
@@ -79,24 +79,12 @@ class Analysis:
         for frame in self.decoder:
             if self.looks is None:
                 self.looks, self.first_pts = looks_of(frame.picture, self._stream), frame.pts
-            self._check_size(frame.picture)
             self.rate.feed(frame.pts)
             measure, bgr, sample = measurer.feed(frame)
             for take in self._splitter.feed(measure, sample, self._shots.feed(bgr)):
                 yield self._clip(take)
         for take in self._splitter.flush(measurer.flush(), self._shots.flush()):
             yield self._clip(take)
-
-    def _check_size(self, picture: VideoFrame) -> None:
-        assert self.looks is not None
-        expected = self.looks.geometry
-        if (picture.width, picture.height) != (expected.coded_width, expected.coded_height):
-            detail = (
-                f"the picture size changes from {expected.coded_width}x{expected.coded_height} to "
-                f"{picture.width}x{picture.height} at {float((picture.pts or 0) * self.time_base):.3f} s; "
-                "split the file there"
-            )
-            raise BadSource(SourceState.FAILED, "size_changes", detail)
 
     def _clip(self, take: Take) -> Clip:
         assert self.looks is not None
@@ -130,10 +118,7 @@ class Analysis:
 
 def looks_of(frame: VideoFrame, stream: VideoStream) -> Looks:
     aspect = Fraction(stream.sample_aspect_ratio or 1)
-    try:
-        geometry = Geometry(frame.width, frame.height, aspect, normal_rotation(frame.rotation))
-    except ValueError as error:
-        raise BadSource(SourceState.REJECTED, "pixel_aspect", f"the header is broken, {error}") from error
+    geometry = Geometry(frame.width, frame.height, aspect, normal_rotation(frame.rotation))
     return Looks(
         geometry=geometry,
         pix_fmt=frame.format.name,

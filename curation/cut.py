@@ -19,7 +19,7 @@ from av.stream import Discard
 from av.video.stream import VideoStream
 
 from curation.entry import EntryRule
-from curation.mux import CannotCopy, ClipFile, Track, container_for, mux, pts_of
+from curation.mux import CannotCopy, ClipFile, VideoTrack, container_for, mux, pts_of
 from curation.reader import DamagedClip, read_frames
 from curation.records import Span
 from curation.sound import SoundCollector
@@ -53,11 +53,12 @@ class Cutter:
         # The codec's parameters by the file's header, and those that the packets being read refer to.
         self._header = self._header_now = context.extradata
         sounds = list(container.streams.audio)
-        self._cannot = self._why_not()
-        self._format, self._sounds = "none", []
+        self._cannot: str | None = None
+        self._format, self._sounds = "", []
         try:
             self._format, self._sounds = container_for(stream, sounds, prefer_mov=_is_quicktime(container))
-        except ValueError as error:
+            self._check_source()
+        except CannotCopy as error:
             self._cannot = str(error)
         self._left_out = [_left_out(self._format, s) for s in sounds if s not in self._sounds]
         for other in container.streams:
@@ -106,24 +107,29 @@ class Cutter:
         last = max(shown, key=pts_of)
         last.duration = span.end_pts - pts_of(last)
         sounds = self._collector.collect(span)
-        return mux(format_name, [video, *sounds], span, self._audio_words(len(sounds))), len(shown)
+        return mux(format_name, video, sounds, span, self._audio_words(len(sounds))), len(shown)
 
-    def _why_not(self) -> str | None:
-        """What forbids to copy anything of this source, if something does."""
+    def _check_source(self) -> None:
+        """Raises CannotCopy where nothing of this source can be copied."""
         context = self._video.codec_context
         if not self._entry_rule.knows(context.codec):
-            return f"it is not known from which packets {context.name} can be decoded"
+            raise CannotCopy(f"it is not known from which packets {context.name} can be decoded")
         if context.name == "rawvideo" and self.demuxer != "mov":
-            return "containers disagree on the layout of raw pictures"
+            raise CannotCopy("containers disagree on the layout of raw pictures")
+        if self.demuxer == "flv" and any(self._header_now != self._header for _ in self._packets()):
+            # They are not repeated where one seeks to, so that it would not be noticed later.
+            raise CannotCopy("the codec's parameters change within the file")
         if self.demuxer == "avi" and context.has_b_frames and not self._is_reordered():
-            return "AVI does not say when pictures are shown, and their packets do not tell"
-        return None
+            raise CannotCopy("AVI does not say when pictures are shown, and these packets do not tell either")
 
     def _is_reordered(self) -> bool:
         """Whether packets have the times of their own pictures: where there are B-frames, not all of them rise."""
-        first = list(islice(self._packets(), GUESSED_FROM))
-        times = [packet.pts for packet in first if packet.pts is not None]
-        return times != sorted(times) and not any(is_packed(packet) for packet in first)
+        times: list[int] = []
+        for packet in islice(self._packets(), GUESSED_FROM):
+            if is_packed(packet):
+                return False
+            times += [packet.pts] if packet.pts is not None else []
+        return times != sorted(times)
 
     def _is_visible(self, packet: Packet) -> bool:
         """VP8 packs pictures that are only referred to into packets of their own (show_frame, RFC 6386, 9.1)."""
@@ -149,11 +155,11 @@ class Cutter:
         self._sounds = []
         self._collector = SoundCollector(self._container, self._video, [], hides=True)
 
-    def _video_track(self, span: Span, entry_pts: int) -> Track:
+    def _video_track(self, span: Span, entry_pts: int) -> VideoTrack:
         for seconds in SEEK_BACK_S:
             if packets := self._collect(span, entry_pts, seconds):
-                return Track(self._video, packets, Fraction(span.start_pts), Fraction(span.end_pts))
-        raise CannotCopy(f"the keyframe at {float(entry_pts * self._time_base):.3f} s is not found again")
+                return VideoTrack(self._video, packets, Fraction(span.start_pts), Fraction(span.end_pts))
+        raise CannotCopy(f"the keyframe at {float(entry_pts * self._time_base):.3f} s does not lead to the start again")
 
     def _collect(self, span: Span, entry_pts: int, seconds: int | None) -> list[Packet] | None:
         """The span's packets from the last one before it that decoding may start from, or None where that was missed.
@@ -223,7 +229,7 @@ class Cutter:
 
 
 def is_packed(packet: Packet) -> bool:
-    """Whether it holds two pictures (two VOPs): DivX's way to have B-frames in AVI, which other containers do not know."""
+    """Whether it holds two pictures (two VOPs): DivX's way to have B-frames in AVI, unknown to other containers."""
     return bytes(packet).count(b"\0\0\1\xb6") > 1
 
 

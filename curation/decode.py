@@ -17,19 +17,12 @@ from av.video.stream import VideoStream
 from curation.entry import EntryRule
 from curation.media import Limits
 from curation.records import BadSource, SourceState
+from curation.timeline import MAX_STEP_BACK_S, MAX_STRAYS, MAX_TICKS, Meter, Timeline
 
-__all__ = ["DecodedFrame", "Decoder", "Timeline"]
+__all__ = ["DecodedFrame", "Decoder"]
 
-# A decoder that reorders hands frames back late; a jump back of more than this is a broken or spliced timeline.
-MAX_STEP_BACK_S = 1.0
-# No picture is shown for longer than this: what claims to come later has a broken time.
-MAX_STEP_AHEAD_S = 3600.0
 # A last frame that claims to be shown for longer is not believed.
 MAX_LAST_FRAME_S = 60.0
-# Times beyond this are broken, and sums with them would not fit the 64 bits of a column.
-MAX_TICKS = 1 << 60
-# So many frames in a row that do not fit are damage; one more, and the rest is taken for another timeline or picture.
-MAX_STRAYS = 16
 # A file that was cut short ends with a picture that is partly there, and those that refer to it.
 MAX_TAIL_FRAMES = 4
 # Of a packet that begins a group of pictures, remembered until its frame comes out; a decoder holds back far fewer.
@@ -54,30 +47,11 @@ class DecodedFrame:
     is_damaged: bool
 
 
-class Timeline:
-    """Feed the frames' times as they come; says which carry on from the one before, and when that is over."""
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """Frames are missing here; `retracts`: how many of those before should not have been."""
 
-    def __init__(self, time_base: Fraction):
-        self._back, self._ahead = (int(s / time_base) for s in (MAX_STEP_BACK_S, MAX_STEP_AHEAD_S))
-        self._last_pts: int | None = None
-        self._strays = 0
-
-    def admits(self, pts: int | None) -> bool:
-        """Whether a frame of this time comes next: later than the last one, but not out of all proportion."""
-        if pts is None or abs(pts) > MAX_TICKS:
-            return False
-        if self._last_pts is not None:
-            step = pts - self._last_pts
-            self._strays = 0 if -self._back <= step <= self._ahead else self._strays + 1
-            if not 0 < step <= self._ahead:
-                return False
-        self._last_pts = pts
-        return True
-
-    @property
-    def is_over(self) -> bool:
-        """Whether too many in a row lay far off."""
-        return self._strays > MAX_STRAYS
+    retracts: int = 0
 
 
 class Decoder:
@@ -109,8 +83,11 @@ class Decoder:
         self._awaited = _Awaited(container.format.name.split(",")[0], codec.name)
         self._entry_rule = EntryRule(codec.name, codec.extradata)
         self._entry_pts: dict[int, None] = {}  # a set in order of arrival
+        self._max_duration = int(MAX_LAST_FRAME_S / self.time_base)
+        self._now_pts: int | None = None  # of the last frame that came out
         self._broken_until: int | None = None
         self.packets_refused = 0
+        self.frames_damaged = 0
         self.frames_missing = 0
         self.frames_out_of_order = 0
         self.frames_without_time = 0
@@ -122,6 +99,7 @@ class Decoder:
     def __iter__(self) -> Iterator[DecodedFrame]:
         for frame in self._without_broken_tail(self._timed()):
             self.frames += 1
+            self.frames_damaged += frame.is_damaged
             yield frame
         if self.frames == 0 and self.frames_without_time:
             detail = (
@@ -130,33 +108,36 @@ class Decoder:
             )
             raise BadSource(SourceState.FAILED, "no_timestamps", detail)
         if self.frames == 0:
-            detail = f"not one frame could be decoded ({self._damage_words()}); copy or convert the file again"
+            why = self.damage or "no packet of the stream lies in the file"
+            detail = f"not one frame could be decoded: {why}; copy or convert the file again"
             raise BadSource(SourceState.FAILED, "no_frames", detail)
 
-    def _without_broken_tail(self, frames: Iterator[DecodedFrame | None]) -> Iterator[DecodedFrame]:
-        """Marks the frames on both sides of missing ones (None) as damaged, and leaves out a few damaged at the end."""
+    def _without_broken_tail(self, frames: Iterator[DecodedFrame | _Gap]) -> Iterator[DecodedFrame]:
+        """Marks the frames on both sides of a gap as damaged, and leaves out a few damaged ones at the very end."""
         held: list[DecodedFrame] = []  # the last frame, and up to MAX_TAIL_FRAMES damaged ones since the last good one
         is_gap, run = False, 0
         for frame in frames:
-            if frame is None:
-                is_gap = bool(held)
+            if isinstance(frame, _Gap):
+                is_gap = is_gap or bool(held)
+                del held[len(held) - frame.retracts :]
                 continue
             if is_gap:
-                held[-1], frame = replace(held[-1], is_damaged=True), replace(frame, is_damaged=True)
+                held[-1:] = [replace(last, is_damaged=True) for last in held[-1:]]
+                frame = replace(frame, is_damaged=True)
             is_gap, run = False, run + 1 if frame.is_damaged else 0
             if not 0 < run <= MAX_TAIL_FRAMES:
                 yield from held
                 held.clear()
             held.append(frame)
         if 0 < run <= MAX_TAIL_FRAMES and self.frames + len(held) > run:
-            self.frames_left_out = run
+            self.frames_left_out = len(held[-run:])
             del held[-run:]
         yield from held
 
-    def _timed(self) -> Iterator[DecodedFrame | None]:
-        """The frames that carry on from one another, None where frames were left out."""
+    def _timed(self) -> Iterator[DecodedFrame | _Gap]:
+        """The frames that carry on from one another, and where some were left out between them."""
         timeline, size, strays = Timeline(self.time_base), None, 0
-        meter = _Meter(self._limits, self.time_base)
+        meter = Meter(self._limits, self.time_base)
         for picture in self._pictures():
             pts = picture.pts
             size = size or (picture.width, picture.height)
@@ -166,23 +147,29 @@ class Decoder:
                 assert pts is not None
                 strays = 0
                 meter.feed(pts)
+                if timeline.retracts:
+                    self.frames_out_of_order += 1
+                    if self._broken_until is not None:
+                        self._broken_until = min(self._broken_until, pts - 1)
+                    yield _Gap(retracts=1)
                 if missing := self._awaited.passed_by(picture, pts):
                     self.frames_missing += len(missing)
                     self._break(max(missing))
-                    yield None
+                    yield _Gap()
                 yield self._decoded(picture, pts)
                 continue
             elif pts is None:
                 self.frames_without_time += 1
             else:
                 self.frames_out_of_order += 1
-            yield None
+            yield _Gap()
             if timeline.is_over or strays > MAX_STRAYS:
                 what = "the times jump" if timeline.is_over else f"the picture size changes from {size[0]}x{size[1]}"
                 self.stopped_because = f"{what} at {meter.elapsed_s:.3f} s and not back; split the file there"
                 return
 
     def _decoded(self, picture: VideoFrame, pts: int) -> DecodedFrame:
+        self._now_pts = pts
         is_entry = pts in self._entry_pts
         if is_entry:  # frames come in order of time, so older entries will not be asked for again
             self._entry_pts = {entry: None for entry in self._entry_pts if entry > pts}
@@ -194,11 +181,14 @@ class Decoder:
 
     def _duration(self, picture: VideoFrame) -> int:
         ticks = picture.duration or 0
-        return ticks if 0 < ticks * self.time_base <= MAX_LAST_FRAME_S else 0
+        return ticks if 0 < ticks <= self._max_duration else 0
 
     def _break(self, pts: int | None) -> None:
-        """From here on pictures may be wrong, until an entry that comes after `pts`."""
-        self._broken_until = max(-MAX_TICKS if pts is None else pts, self._broken_until or -MAX_TICKS)
+        """From here on pictures may be wrong, until an entry that comes after `pts`, or after now if that is broken."""
+        now = self._now_pts
+        if pts is None or (now is not None and (pts - now) * self.time_base > MAX_STEP_BACK_S):
+            pts = -MAX_TICKS if now is None else now
+        self._broken_until = pts if self._broken_until is None else max(pts, self._broken_until)
 
     def _pictures(self) -> Iterator[VideoFrame]:
         for packet in self._packets():
@@ -255,6 +245,7 @@ class Decoder:
     def _damage_words(self) -> str:
         counts = {
             "packets refused by the decoder": self.packets_refused,
+            "damaged frames": self.frames_damaged,
             "frames missing": self.frames_missing,
             "frames out of order": self.frames_out_of_order,
             "frames without a time": self.frames_without_time,
@@ -295,34 +286,3 @@ class _Awaited:
         self._pts = {awaited for awaited in self._pts if awaited > pts}
         self._has_begun = True
         return missing
-
-
-class _Meter:
-    """Counts time and frames, and raises BadSource `too_long` or `too_many_frames` where they are over the limits."""
-
-    def __init__(self, limits: Limits, time_base: Fraction):
-        self._limits, self._time_base = limits, time_base
-        self._first_pts: int | None = None
-        self._second_began_pts = 0
-        self._frames_in_second = 0
-        self._ticks = 0
-
-    def feed(self, pts: int) -> None:
-        if self._first_pts is None:
-            self._first_pts = self._second_began_pts = pts
-        self._ticks = pts - self._first_pts
-        if self.elapsed_s > self._limits.max_source_hours * 3600:
-            detail = f"it runs longer than max_source_hours={self._limits.max_source_hours}; split the file"
-            raise BadSource(SourceState.REJECTED, "too_long", detail)
-        if (pts - self._second_began_pts) * self._time_base >= 1:
-            self._second_began_pts, self._frames_in_second = pts, 0
-        self._frames_in_second += 1
-        if self._frames_in_second > self._limits.max_rate_fps:
-            detail = (
-                f"over max_rate_fps={self._limits.max_rate_fps} frames in the second from {self.elapsed_s:.3f} s on"
-            )
-            raise BadSource(SourceState.REJECTED, "too_many_frames", f"{detail}; lower its rate")
-
-    @property
-    def elapsed_s(self) -> float:
-        return float(self._ticks * self._time_base)

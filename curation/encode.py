@@ -26,7 +26,6 @@ import imageio_ffmpeg
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -35,11 +34,12 @@ from curation.geometry import normal_rotation
 from curation.media import Limits, main_video_stream, open_media
 from curation.mp4_edits import TrackEdit, write_edits
 from curation.mux import ClipFile, fine_timescale
-from curation.records import Span
+from curation.records import BadSource, Span
 from curation.samples import Samples
 from curation.sound import SoundCollector
+from curation.x264 import colors_of, converted, mastering_of, x264_pix_fmt
 
-__all__ = ["CannotEncode", "encode_clip", "x264_pix_fmt"]
+__all__ = ["CannotEncode", "encode_clip"]
 
 # Visually lossless for training: about 45 dB on the footage that was tried.
 CRF = 16
@@ -52,7 +52,6 @@ TURNS = {0: (), 90: (("transpose", "cclock"),), 180: (("hflip",), ("vflip",)), 2
 MAX_ASPECT_TERM = 65535  # of H.264's VUI
 MAX_RATE_TERM = 65535
 BOTTOM_FIRST = frozenset({3, 4})  # AV_FIELD_BB, AV_FIELD_TB: the bottom field is shown first
-MATRIX_RGB, BT709, LIMITED_RANGE = 0, 1, 1  # AVCOL_SPC_RGB, AVCOL_SPC_BT709, AVCOL_RANGE_MPEG
 
 
 class CannotEncode(Exception):
@@ -69,24 +68,28 @@ def encode_clip(path: Path, span: Span, entry_pts: int, frames: int, limits: Lim
     `entry_pts`: the keyframe from which the span decodes right. `frames`: how many the span has, as they were decoded.
     Raises CannotEncode when ffmpeg fails or the span has another number of frames, and BadSource as the decoder does.
     """
-    for from_pts in (entry_pts, None):
-        try:
-            with tempfile.TemporaryDirectory(prefix="dailies-encode-") as folder:
-                return _encoded(path, span, from_pts, frames, limits, Path(folder) / "clip.mp4")
-        except _Missed:
-            continue
-    raise CannotEncode(f"the span's {frames} frames are not found again")
+    with suppress(_Missed, BadSource):
+        return _encoded(path, span, entry_pts, frames, limits)
+    try:
+        return _encoded(path, span, None, frames, limits)
+    except _Missed as error:
+        raise CannotEncode(f"the span's {frames} frames are not found again") from error
 
 
-def _encoded(path: Path, span: Span, from_pts: int | None, frames: int, limits: Limits, out: Path) -> ClipFile:
-    with open_media(path, limits) as container, open_media(path, limits) as with_sound:
+def _encoded(path: Path, span: Span, from_pts: int | None, frames: int, limits: Limits) -> ClipFile:
+    with (
+        open_media(path, limits) as container,
+        open_media(path, limits) as with_sound,
+        tempfile.TemporaryDirectory(prefix="dailies-encode-") as folder,
+    ):
+        out = Path(folder) / "clip.mp4"
         stream = main_video_stream(container, limits)
         samples = _samples(with_sound, span, limits)
         pictures = _pictures(container, stream, span, from_pts, limits)
         first = next(pictures, None)
-        if first is None:
+        if first is None or first.pts != span.start_pts:
             raise _Missed
-        pix_fmt = x264_pix_fmt(first.format, is_turned=bool(first.rotation % 180))
+        pix_fmt = x264_pix_fmt(first.format, is_turned=normal_rotation(first.rotation) in (90, 270))
         times: list[int] = []
         arguments = _arguments(first, stream, pix_fmt, len(samples), span.time_base, out)
         with _program(arguments, out.with_suffix(".log")) as pipe, av.open(pipe, "w", format="nut") as nut:
@@ -95,9 +98,9 @@ def _encoded(path: Path, span: Span, from_pts: int | None, frames: int, limits: 
             packets += [_sound_packets(_add_sound(nut, sound), sound) for sound in samples]
             for _, packet in heapq.merge(*packets, key=itemgetter(0)):
                 nut.mux_one(packet)
-    if len(times) != frames:
-        raise _Missed
-    return _finished(io.BytesIO(out.read_bytes()), span, times, samples)
+        if len(times) != frames:
+            raise _Missed
+        return _finished(io.BytesIO(out.read_bytes()), span, times, samples)
 
 
 def _samples(container: InputContainer, span: Span, limits: Limits) -> list[Samples]:
@@ -111,6 +114,8 @@ def _pictures(
 ) -> Iterator[VideoFrame]:
     """The span's frames in order, decoded from a keyframe before it or, where `from_pts` is None, from the start."""
     if from_pts is not None:
+        if container.format.name == "flv" and stream.codec_context.extradata:
+            raise _Missed  # a change of the codec's parameters would not be noticed
         try:
             container.seek(from_pts - int(SEEK_BACK_S / span.time_base), stream=stream)
         except av.error.FFmpegError as error:
@@ -126,25 +131,12 @@ def _pictures(
             yield frame.picture
 
 
-def x264_pix_fmt(given: VideoFormat, *, is_turned: bool) -> str:
-    """The format of libx264 that keeps most of a format's depth and chroma, for a picture of the same size."""
-    bits = "10le" if max(component.bits for component in given.components) > 8 else ""
-    if len([c for c in given.components if not c.is_alpha]) == 1 and not given.has_palette:
-        return f"gray{bits}"
-    across, down = given.chroma_width(4) < 4, given.chroma_height(4) < 4
-    is_odd = (across and given.width % 2 == 1) or (down and given.height % 2 == 1)
-    # Chroma that is halved in one direction only would be halved in the other after a turn.
-    if given.is_rgb or given.has_palette or not across or is_odd or (is_turned and not down):
-        return f"yuv444p{bits}"
-    return f"yuv420p{bits}" if down else f"yuv422p{bits}"
-
-
 def _arguments(
     first: VideoFrame, stream: VideoStream, pix_fmt: str, sounds: int, time_base: Fraction, out: Path
 ) -> list[str]:
     """The command line of ffmpeg for a NUT file in its standard input."""
     source = ffmpeg.input("pipe:", format="nut")
-    video = source["v:0"].filter("setparams", **_colors(first))
+    video = source["v:0"].filter("setparams", **colors_of(first))
     aspect = stream.sample_aspect_ratio or Fraction(1)
     video = video.filter("setsar", sar=f"{aspect.numerator}/{aspect.denominator}", max=MAX_ASPECT_TERM)
     rotation = normal_rotation(first.rotation)
@@ -173,20 +165,9 @@ def _arguments(
         fflags="+bitexact",
         # Of the picture alone: the sound has a clock of its own.
         **{"enc_time_base:v": f"{time_base.numerator}:{time_base.denominator}", "flags:v": flags},
+        **({"x264-params": mastering} if (mastering := mastering_of(first)) else {}),
     )
     return command.global_args("-nostdin", "-loglevel", "error").compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
-
-
-def _colors(frame: VideoFrame) -> dict[str, int]:
-    """What the numbers in a picture mean, as FFmpeg's filter `setparams` wants it."""
-    if frame.format.is_rgb or frame.colorspace == MATRIX_RGB:
-        return {"range": LIMITED_RANGE, "colorspace": BT709} | _light(frame)
-    full = {"range": 2} if frame.format.name.startswith("yuvj") else {"range": int(frame.color_range)}
-    return full | {"colorspace": int(frame.colorspace)} | _light(frame)
-
-
-def _light(frame: VideoFrame) -> dict[str, int]:
-    return {"color_primaries": int(frame.color_primaries), "color_trc": int(frame.color_trc)}
 
 
 @contextmanager
@@ -212,7 +193,9 @@ def _program(arguments: list[str], log: Path) -> Iterator[IO[bytes]]:
         raise CannotEncode(f"ffmpeg failed: {lines[-1]}") from trouble
 
 
-def _add_video(nut: OutputContainer, first: VideoFrame, pix_fmt: str, time_base: Fraction, *, rate: Fraction) -> VideoStream:
+def _add_video(
+    nut: OutputContainer, first: VideoFrame, pix_fmt: str, time_base: Fraction, *, rate: Fraction
+) -> VideoStream:
     """`rate`: frames a second, by which ffmpeg will tell how long the last one lasts."""
     stream = nut.add_stream("rawvideo", rate=rate.limit_denominator(MAX_RATE_TERM))
     context = stream.codec_context
@@ -229,19 +212,10 @@ def _video_packets(
         assert picture.pts is not None
         ticks = picture.pts - span.start_pts
         times.append(ticks)
-        converted = _converted(picture, pix_fmt)
-        converted.pts, converted.time_base = ticks, span.time_base
-        for packet in stream.encode(converted):
+        raw = converted(picture, pix_fmt)
+        raw.pts, raw.time_base = ticks, span.time_base
+        for packet in stream.encode(raw):
             yield ticks * span.time_base, packet
-
-
-def _converted(picture: VideoFrame, pix_fmt: str) -> VideoFrame:
-    """The picture in another format, with the same range and matrix unless it is RGB."""
-    if picture.format.is_rgb or picture.colorspace == MATRIX_RGB:
-        return picture.reformat(format=pix_fmt, dst_colorspace=BT709, dst_color_range=LIMITED_RANGE)
-    if picture.format.name in (pix_fmt, pix_fmt.replace("yuv", "yuvj")):
-        return picture
-    return picture.reformat(format=pix_fmt)
 
 
 def _add_sound(nut: OutputContainer, samples: Samples) -> AudioStream:

@@ -103,7 +103,7 @@ def theora_starts_clean(data: bytes) -> bool:
 
 
 def av1_starts_clean(data: bytes) -> bool:
-    """Whether a temporal unit begins with a sequence header and a key frame that is shown (AV1 specification, 5.9.2)."""
+    """Whether a temporal unit has a sequence header, then a key frame that is shown (AV1 specification, 5.9.2)."""
     has_sequence_header = False
     for kind, payload in _av1_units(data):
         if kind == AV1_SEQUENCE_HEADER:

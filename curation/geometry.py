@@ -12,10 +12,6 @@ from numpy.typing import NDArray
 __all__ = ["Box", "Geometry", "normal_rotation"]
 
 
-# Wider or narrower pixels than this are a broken header; anamorphic footage stays within 1 to 3.
-MAX_PIXEL_ASPECT = 16
-
-
 @dataclass(frozen=True, slots=True)
 class Box:
     """A rectangle of pixels: its left upper corner and its size."""
@@ -31,19 +27,12 @@ class Geometry:
     """Coded picture size, pixel aspect (width over height of a pixel) and the turn that makes the picture upright.
 
     `rotation` is counter-clockwise in degrees, one of 0, 90, 180, 270: what FFmpeg reports for a display matrix.
-    Raises ValueError for a pixel aspect that no camera has.
     """
 
     coded_width: int
     coded_height: int
     pixel_aspect: Fraction
     rotation: int
-
-    def __post_init__(self) -> None:
-        assert self.rotation in (0, 90, 180, 270)
-        if not Fraction(1, MAX_PIXEL_ASPECT) <= self.pixel_aspect <= MAX_PIXEL_ASPECT:
-            rule = f"must be within [1/{MAX_PIXEL_ASPECT}, {MAX_PIXEL_ASPECT}]"
-            raise ValueError(f"pixel_aspect={self.pixel_aspect}: {rule}")
 
     @property
     def is_turned(self) -> bool:

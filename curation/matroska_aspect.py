@@ -17,6 +17,7 @@ __all__ = ["write_pixel_aspect"]
 SEGMENT, TRACKS, TRACK, VIDEO = 0x18538067, 0x1654AE6B, 0xAE, 0xE0
 PIXEL_WIDTH, PIXEL_HEIGHT = 0xB0, 0xBA
 DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
+DISPLAY = (DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT)
 CRC, VOID = 0xBF, 0xEC
 
 
@@ -69,7 +70,7 @@ def _video_with_aspect(data: memoryview, video: _Element, aspect: Fraction) -> b
     width, height = (_value(data, children, kind) for kind in (PIXEL_WIDTH, PIXEL_HEIGHT))
     scaled = width * aspect.numerator
     common = gcd(scaled, aspect.denominator)
-    kept = [bytes(data[c.start : c.end]) for c in children if c.kind not in (DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT)]
+    kept = [bytes(data[child.start : child.end]) for child in children if child.kind not in DISPLAY]
     sizes = [(DISPLAY_WIDTH, scaled // common), (DISPLAY_HEIGHT, height * aspect.denominator // common)]
     return _element(VIDEO, b"".join([*kept, *(_element(kind, _number(size)) for kind, size in sizes)]))
 

@@ -207,7 +207,7 @@ def _check_claims(claims: Mp4Claims, size_bytes: int) -> None:
 def _demuxer_options(limits: Limits, *, with_decoders: bool) -> dict[str, str]:
     return ({} if with_decoders else {"codec_whitelist": "none"}) | {
         "format_whitelist": SELF_CONTAINED_FORMATS,
-        "protocol_whitelist": "file",
+        "protocol_whitelist": "none",  # the bytes come from Python: no protocol is needed
         "enable_drefs": "0",  # mov: never follow a reference to data in another file
         "max_streams": str(limits.max_streams + 1),  # one more, so that too many can be told from as many as allowed
         "max_pixels": str(limits.max_frame_pixels),  # reaches the decoders that look at the first frames

@@ -96,7 +96,7 @@ def _reference(file: BinaryIO, kind: bytes, body: int, end: int) -> str | None:
     if is_own or end - body <= 4:
         return None
     name = _read_at(file, body + 4, min(end - body - 4, 200))
-    return f"{kind.decode('latin-1')} {name.rstrip(bytes(1)).decode('utf-8', 'backslashreplace')!r}"
+    return repr(f"{kind.decode('latin-1').strip()} {name.rstrip(bytes(1)).decode('utf-8', 'backslashreplace')}".strip())
 
 
 def _elsewhere(track: _Track) -> str | None:

@@ -1,7 +1,7 @@
-"""Edit lists in mp4 and mov files: which part of each track a player shows, and when (ISO/IEC 14496-12, 8.6.5 and 8.6.6).
+"""Edit lists in mp4 and mov files: which part of each track a player shows, and when.
 
-FFmpeg's muxer writes edit lists that hide frames before time 0, but none that hide frames after a clip's end, which open
-GOPs and reordered frames need, so the lists are written here.
+FFmpeg's muxer writes edit lists that hide frames before time 0, but none that hide frames after a clip's end, which
+open GOPs and reordered frames need, so the lists are written here. ISO/IEC 14496-12, 8.6.5 and 8.6.6.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _boxes(data: bytes | memoryview, start: int, end: int) -> Iterator[tuple[byt
         if size == 1:
             (size,) = struct.unpack_from(">Q", data, body)
             body += 8
-        assert size >= 8 and start + size <= end, f"box {kind!r} of {size} bytes at {start}"
+        assert 8 <= size <= end - start, f"box {kind!r} of {size} bytes at {start}"
         yield kind, start, body, start + size
         start += size
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, Generic, TypeVar
 
 import av
 from av.audio.stream import AudioStream
@@ -19,7 +20,17 @@ from curation.matroska_aspect import write_pixel_aspect
 from curation.mp4_edits import TrackEdit, write_edits
 from curation.records import Span
 
-__all__ = ["CannotCopy", "ClipFile", "Track", "container_for", "decode_times", "fine_timescale", "mux"]
+__all__ = [
+    "CannotCopy",
+    "ClipFile",
+    "SoundTrack",
+    "VideoTrack",
+    "container_for",
+    "decode_times",
+    "fine_timescale",
+    "mux",
+    "pts_of",
+]
 
 MIN_TIMESCALE = 10_000
 MATROSKA_TICK_S = Fraction(1, 1000)
@@ -29,7 +40,7 @@ MATROSKA_VIDEO = frozenset({"vp8", "theora", "mpeg1video"})
 # Sound that many players take from mp4 but not from mov. PCM is the reverse.
 MP4_SOUND = frozenset({"flac", "opus", "vorbis"})
 DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-# FFmpeg's decoders tell profiles of these apart by the tag alone.
+# FFmpeg's decoders tell profiles and layouts of these apart by the tag alone.
 TAGGED_CODECS = frozenset({"prores", "hap", "dxv", "rawvideo"})
 HEVC_PARAMETER_SETS = range(32, 35)
 HVCC_BYTES = 23  # of an hvcC without a parameter set
@@ -56,12 +67,15 @@ class ClipFile:
     audio: str
 
 
-@dataclass(frozen=True, slots=True)
-class Track:
+AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
+
+
+@dataclass(frozen=True, eq=False)  # no slots: Python 3.11 cannot make a frozen generic one
+class _Track(Generic[AnyStream]):
     """Packets of one stream in decode order, with the ticks that the span covers on that stream's clock."""
 
-    stream: VideoStream | AudioStream
-    packets: list[Packet]
+    stream: AnyStream
+    packets: list[Packet[Any]]
     start: Fraction
     end: Fraction
 
@@ -70,17 +84,17 @@ class Track:
         assert self.stream.time_base is not None
         return self.stream.time_base
 
-    @property
-    def pixel_aspect(self) -> Fraction | None:
-        return self.stream.sample_aspect_ratio if isinstance(self.stream, VideoStream) else None
+
+VideoTrack = _Track[VideoStream]
+SoundTrack = _Track[AudioStream]
 
 
 def container_for(
-    video: VideoStream, sounds: list[AudioStream], *, prefer_mov: bool
+    video: VideoStream, sounds: Sequence[AudioStream], *, prefer_mov: bool
 ) -> tuple[str, list[AudioStream]]:
     """The container for a lossless clip, and the sound streams that it takes.
 
-    mp4 or mov where the picture goes into one, whichever takes more of the sound, else Matroska. Raises ValueError
+    mp4 or mov where the picture goes into one, whichever takes more of the sound, else Matroska. Raises CannotCopy
     where none takes the picture.
     """
     preferred = ("mov", "mp4") if prefer_mov else ("mp4", "mov")
@@ -88,8 +102,9 @@ def container_for(
     formats = ("matroska",) if codec in MATROSKA_VIDEO else preferred
     able = [name for name in formats if codec in _supported(name)] or ["matroska"]
     if codec not in _supported(able[0]):
-        raise ValueError(f"no container carries {codec} beside its own")
-    carried = {name: [s for s in sounds if s.codec_context and s.codec_context.name in _supported(name)] for name in able}
+        raise CannotCopy(f"no container carries {codec} beside its own")
+    known = [sound for sound in sounds if sound.codec_context is not None]
+    carried = {name: [sound for sound in known if sound.codec_context.name in _supported(name)] for name in able}
     # The first of equals.
     best = max(able, key=lambda name: (len(carried[name]), sum(_is_usual(name, sound) for sound in carried[name])))
     return best, carried[best]
@@ -110,13 +125,13 @@ def _supported(format_name: str) -> set[str]:
 _SUPPORTED: dict[str, set[str]] = {}
 
 
-def pts_of(packet: Packet) -> int:
+def pts_of(packet: Packet[Any]) -> int:
     assert packet.pts is not None
     return packet.pts
 
 
 def decode_times(pts: list[int]) -> list[int]:
-    """Decode times for packets in decode order: rising, never after their presentation, as early as need be.
+    """Decode times for packets in decode order: rising, never after their presentation, as late as they can be.
 
     The sorted presentation times are rising already; shifted by the largest lag of a packet behind its place in them
     they never come too late. Containers' own decode times are missing or wrong too often to be passed on.
@@ -126,40 +141,37 @@ def decode_times(pts: list[int]) -> list[int]:
     return [sorted_pts - delay for sorted_pts in in_order]
 
 
-def mux(format_name: str, tracks: list[Track], span: Span, audio: str) -> ClipFile:
-    """One file of tracks, the first of them the picture, whose packets all have different presentation times.
+def mux(format_name: str, video: VideoTrack, sounds: list[SoundTrack], span: Span, audio: str) -> ClipFile:
+    """One file of tracks. The pictures' packets must all have different presentation times, those of sound rising ones.
 
     Raises CannotCopy where the container has no place for something, av.error.FFmpegError where it refuses it.
     """
     file = io.BytesIO()
-    video = tracks[0]
-    dts = decode_times([pts_of(p) for p in video.packets])
-    timescale = fine_timescale(span.time_base)
     is_mp4 = format_name in ("mp4", "mov")
-    firsts_s = [dts[0] * span.time_base, *(pts_of(t.packets[0]) * t.time_base for t in tracks[1:])]
+    first_dts = _give_decode_times(video, sounds, span)
+    timescale = fine_timescale(span.time_base)
+    firsts_s = [first_dts * span.time_base, *(pts_of(t.packets[0]) * t.time_base for t in sounds)]
     # Matroska has one clock, which starts with the earliest packet. In mp4 each track starts at 0 and its edit list
     # says when: a track that starts later would have its first frame stretched by FFmpeg.
-    origins_s = firsts_s if is_mp4 else [min(firsts_s)] * len(tracks)
-    edits = [video_edit(video, dts[0], span), *(sound_edit(track) for track in tracks[1:])]
-    # The media then lasts as long as the edit that shows it; in mp4 only the last duration is stored.
-    video.packets[-1].duration = max(video.packets[-1].duration or 1, span.end_pts - dts[-1])
+    origins_s = firsts_s if is_mp4 else [min(firsts_s)] * len(firsts_s)
+    start_s = span.start_pts * span.time_base - origins_s[0]
+    edits = [TrackEdit(start_s, span.duration_s), *(_sound_edit(track) for track in sounds)]
     lead_in_frames = sum(pts_of(p) < span.start_pts for p in video.packets)
-    options = {"video_track_timescale": str(timescale), "movie_timescale": str(timescale), "use_editlist": "0"}
-    options |= {"strict": "experimental"}  # TrueHD
-    with av.open(file, "w", format=format_name, options=options if is_mp4 else {}) as output:
+    scales = {"video_track_timescale": str(timescale), "movie_timescale": str(timescale)}
+    options = {"use_editlist": "0", "strict": "experimental", **scales} if is_mp4 else {}  # strict: for TrueHD
+    with av.open(file, "w", format=format_name, options=options) as output:
         output.flags |= Flags.bitexact.value
-        outputs = [_add_stream(output, track) for track in tracks]
-        for packet, track in _in_order(tracks, dts):
-            number = tracks.index(track)
-            _move(packet, origins_s[number], track.time_base if is_mp4 else MATROSKA_TICK_S)
+        outputs = [_add_video(output, video), *(_add_sound(output, track) for track in sounds)]
+        for number, packet in _in_order([video, *sounds]):
+            _move(packet, origins_s[number], None if is_mp4 else MATROSKA_TICK_S)
             packet.stream = outputs[number]
             output.mux_one(packet)
+    aspect = video.stream.sample_aspect_ratio
     if is_mp4:
         write_edits(file, edits)
-    elif video.pixel_aspect not in (None, 1) and not write_pixel_aspect(file, video.pixel_aspect):
+    elif aspect and aspect != 1 and not write_pixel_aspect(file, aspect):
         raise CannotCopy("the pixel aspect finds no room in Matroska")
     time_base = Fraction(1, timescale) if is_mp4 else MATROSKA_TICK_S
-    start_s = span.start_pts * span.time_base - origins_s[0]
     return ClipFile(
         data=file.getvalue(),
         container=format_name,
@@ -169,6 +181,20 @@ def mux(format_name: str, tracks: list[Track], span: Span, audio: str) -> ClipFi
         lead_in_frames=lead_in_frames,
         audio=audio,
     )
+
+
+def _give_decode_times(video: VideoTrack, sounds: list[SoundTrack], span: Span) -> int:
+    """Sets the decode time of every packet; the first of the picture's is returned."""
+    dts = decode_times([pts_of(packet) for packet in video.packets])
+    for packet, ticks in zip(video.packets, dts, strict=True):
+        packet.dts = ticks
+    for track in sounds:
+        for packet in track.packets:
+            packet.dts = packet.pts
+    # The media then lasts as long as the edit that shows it; in mp4 only the last duration is stored.
+    last = video.packets[-1]
+    last.duration = max(last.duration or 1, span.end_pts - dts[-1])
+    return dts[0]
 
 
 def fine_timescale(time_base: Fraction) -> int:
@@ -181,28 +207,22 @@ def _nearest_tick(seconds: Fraction, time_base: Fraction) -> int:
     return int(seconds / time_base + Fraction(1, 2))
 
 
-def _add_stream(output: OutputContainer, track: Track) -> Stream:
-    template = track.stream
-    stream = output.add_stream_from_template(template, opaque=True)
-    stream.time_base = template.time_base
-    context = stream.codec_context
-    if isinstance(template, AudioStream):
-        layout = DEFAULT_LAYOUTS.get(template.codec_context.channels)
-        if layout and "channels" in template.codec_context.layout.name:  # AVI and Matroska say only how many
-            context.layout = layout
-        return stream
+def _add_video(output: OutputContainer, track: VideoTrack) -> Stream:
+    stream = output.add_stream_from_template(track.stream, opaque=True)
+    stream.time_base = track.time_base
+    given, context = track.stream.codec_context, stream.codec_context
     # What the container said of the shape of a pixel overrides the codec, and only the codec's word is copied.
-    if template.sample_aspect_ratio:
-        context.sample_aspect_ratio = template.sample_aspect_ratio
-    codec = template.codec_context.codec.canonical_name
+    if track.stream.sample_aspect_ratio:
+        context.sample_aspect_ratio = track.stream.sample_aspect_ratio
+    codec = given.codec.canonical_name
     if codec == "hevc" and output.format.name in ("mp4", "mov") and _has_all_parameter_sets(track):
         context.codec_tag = "hvc1"  # Apple's players refuse hev1
     elif codec in TAGGED_CODECS and output.format.name == "mov":
-        context.codec_tag = template.codec_context.codec_tag
+        context.codec_tag = given.codec_tag
     return stream
 
 
-def _has_all_parameter_sets(track: Track) -> bool:
+def _has_all_parameter_sets(track: VideoTrack) -> bool:
     """Whether the stream's header has every parameter set of its packets, which hvc1 asks for and hev1 does not."""
     header = track.stream.codec_context.extradata or b""
     length_bytes = nal_length_bytes("hevc", header)
@@ -215,34 +235,41 @@ def _has_all_parameter_sets(track: Track) -> bool:
     return len(header) > HVCC_BYTES and all(nal in header for nal in sets)
 
 
-def _in_order(tracks: list[Track], video_dts: list[int]) -> Iterator[tuple[Packet, Track]]:
-    """All packets in order of decode time, which they are given."""
-    for track, dts in zip(tracks, (video_dts, *([pts_of(p) for p in t.packets] for t in tracks[1:])), strict=True):
-        for packet, ticks in zip(track.packets, dts, strict=True):
-            packet.dts = ticks
-    timed = [((packet.dts or 0) * track.time_base, n, i) for n, track in enumerate(tracks) for i, packet in enumerate(track.packets)]
+def _add_sound(output: OutputContainer, track: SoundTrack) -> Stream:
+    stream = output.add_stream_from_template(track.stream, opaque=True)
+    stream.time_base = track.time_base
+    given = track.stream.codec_context
+    layout = DEFAULT_LAYOUTS.get(given.channels)
+    if layout and "channels" in given.layout.name:  # AVI and Matroska say only how many
+        stream.codec_context.layout = layout
+    return stream
+
+
+def _in_order(tracks: list[VideoTrack | SoundTrack]) -> Iterator[tuple[int, Packet[Any]]]:
+    """All packets in order of decode time, with the number of their track."""
+    timed = [
+        (p.dts * t.time_base, n, i) for n, t in enumerate(tracks) for i, p in enumerate(t.packets) if p.dts is not None
+    ]
     for _, number, index in sorted(timed):
-        yield tracks[number].packets[index], tracks[number]
+        yield number, tracks[number].packets[index]
 
 
-def _move(packet: Packet, origin_s: Fraction, tick_s: Fraction) -> None:
-    """Put a packet on a clock that starts at `origin_s`, in ticks of its own."""
+def _move(packet: Packet[Any], origin_s: Fraction, tick_s: Fraction | None) -> None:
+    """Put a packet on a clock that starts at `origin_s`, in ticks of `tick_s` or, where that is None, its own."""
     base = Fraction(packet.time_base)
+    tick_s = tick_s or base
     assert packet.dts is not None
-    packet.pts, packet.dts = (_nearest_tick(ticks * base - origin_s, tick_s) for ticks in (pts_of(packet), packet.dts))
+    packet.pts = _nearest_tick(pts_of(packet) * base - origin_s, tick_s)
+    packet.dts = _nearest_tick(packet.dts * base - origin_s, tick_s)
     packet.duration = _nearest_tick((packet.duration or 0) * base, tick_s)
     packet.time_base = tick_s
 
 
-def video_edit(track: Track, first_dts: int, span: Span) -> TrackEdit:
-    return TrackEdit((span.start_pts - first_dts) * track.time_base, span.duration_s)
-
-
-def sound_edit(track: Track) -> TrackEdit:
+def _sound_edit(track: SoundTrack) -> TrackEdit:
     """The part of the sound inside the span, as far as there is sound."""
     pts = [pts_of(packet) for packet in track.packets]
-    shown_from = max(track.start, pts[0])
-    if track.stream.codec_context.name == "vorbis":
+    shown_from = max(track.start, Fraction(pts[0]))
+    if track.stream.codec_context.codec.canonical_name == "vorbis":
         # FFmpeg cannot begin inside a packet of Vorbis: it would show the next one there, up to 20 ms early.
         shown_from = next((Fraction(p) for p in pts if p >= track.start), shown_from)
     end = min(track.end, Fraction(pts[-1] + (track.packets[-1].duration or 0)))

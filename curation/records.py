@@ -71,7 +71,7 @@ class Clip:
 
 
 def digest(*parts: object) -> str:
-    """Hex SHA-256, cut to 32 digits, of parts joined by a separator that no part contains (they are numbers, ids, names)."""
+    """Hex SHA-256, cut to 32 digits, of parts joined by a separator that none contains: numbers, ids, names."""
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:32]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
-from curation.mux import Track
+from curation.mux import SoundTrack
 
 __all__ = ["Samples"]
 
@@ -28,7 +28,7 @@ Piece = NDArray[np.float32]
 class Samples:
     """Iterate for pieces that follow on one another from the span's first moment to its last, silent where it was."""
 
-    def __init__(self, track: Track):
+    def __init__(self, track: SoundTrack):
         context = track.stream.codec_context
         self._track = track
         self.rate_hz = context.sample_rate if context.sample_rate in AAC_RATES_HZ else 48_000
@@ -62,7 +62,8 @@ class Samples:
         for frame in self._frames():
             for part in resampler.resample(frame):
                 assert part.pts is not None
-                place = round((part.pts * Fraction(part.time_base) - start_s) * self.rate_hz)
+                assert part.time_base is not None
+                place = round((part.pts * part.time_base - start_s) * self.rate_hz)
                 yield place, part.to_ndarray().reshape(-1, self.channels).astype(np.float32, copy=False)
 
     def _frames(self) -> Iterator[AudioFrame]:

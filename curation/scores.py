@@ -23,9 +23,12 @@ __all__ = ["SCORES", "Measured", "Score", "scores_of"]
 BORDER_MAX_LEVEL = 32
 # At low bit rates the picture's edge rings up to a transform block into the border, at this share of its brightness.
 RINGING_PX, RINGING_SHARE = 8, 0.25
-# Block means of a still picture move less than this between any two samples (8-bit levels): requantisation at a
-# keyframe stays under it above about a hundredth of a bit per pixel, an object of a 300th of the picture does not.
-STILL_MAX_LEVELS = 4.0
+# The block means of a still picture stay within this of each other (8-bit levels), and where a starved codec changes
+# all blocks at its keyframes, within some times the change of the median block more; an object of a 300th of the
+# picture, or a zoom by a hundredth a second, changes some block by twice as much.
+STILL_MAX_LEVELS, STILL_NOISE_FACTOR, STILL_MAX_NOISE_LEVELS = 5.0, 4.0, 4.0
+# A fine pattern that moves leaves the means of its blocks as they were; the optical flow sees it.
+STILL_MAX_MOTION_SHARE_PER_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,10 @@ def luma_spread_levels(clip: Measured) -> float:
 def is_still(clip: Measured) -> bool | None:
     if len(clip.samples) < 2:
         return None
-    blocks = np.stack([s.blocks for s in clip.samples])
-    return bool((blocks.max(axis=0) - blocks.min(axis=0)).max() < STILL_MAX_LEVELS)
+    changes = np.ptp(np.stack([s.blocks for s in clip.samples]), axis=0)
+    noise = min(STILL_NOISE_FACTOR * float(np.median(changes)), STILL_MAX_NOISE_LEVELS)
+    is_flowing = (motion_share_per_s(clip) or 0.0) > STILL_MAX_MOTION_SHARE_PER_S
+    return bool(changes.max() < STILL_MAX_LEVELS + noise) and not is_flowing
 
 
 def damaged_frames(clip: Measured) -> int:

@@ -116,14 +116,16 @@ class _FadeDetector:
     def __init__(self, level: float):
         self._detector = ThresholdDetector(min_scene_len=0, fade_bias=-1.0)
         self._detector.threshold = level  # type: ignore[assignment]  # its constructor cuts off the fraction
-        self._level, self._has_begun = level, False
+        self._level, self._is_black = level, True
 
     def feed(self, now: FrameTimecode, bgr: NDArray[np.uint8]) -> list[int]:
-        means = cv2.mean(bgr)[:3]
-        self._has_begun = self._has_begun or sum(means) >= 3 * self._level
-        if not self._has_begun:
+        mean = sum(cv2.mean(bgr)[:3]) / 3
+        was_black, self._is_black = self._is_black, mean < self._level
+        if self._is_black == was_black:
             return []
-        cuts = self._detector.process_frame(now, np.array(means))  # all that it looks at is the mean of the picture
+        # The detector acts when the level is crossed and at its first frame, which is not to be a black one; all that
+        # it looks at is the mean of the picture.
+        cuts = self._detector.process_frame(now, np.array([mean]))
         return [edge for cut in cuts for edge in (cut.frame_num, now.frame_num)]
 
 

@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from curation.mux import Track, pts_of
+from curation.mux import SoundTrack, pts_of
 from curation.records import Span
 
 __all__ = ["SoundCollector"]
@@ -35,7 +35,7 @@ class SoundCollector:
         # Where a stream is known to have no packet, in its ticks: from, to (None: its end).
         self._silences: dict[int, tuple[int, int | None]] = {}
 
-    def collect(self, span: Span) -> list[Track]:
+    def collect(self, span: Span) -> list[SoundTrack]:
         """A track for each stream that sounds within the span, the packets' times strictly rising."""
         gatherings = {stream.index: self._gathering(stream, span) for stream in self._sounds}
         wanted = {index for index, gathering in gatherings.items() if not self._is_silent(index, gathering)}
@@ -144,7 +144,9 @@ class _Gathering:
         if not self._packets and self.stream.start_time is not None and packet.pts <= self.stream.start_time:
             self.reaches_back = True  # the stream's first packet
         # Sound that an edit list of the source hides begins behind what was heard last, or inside the span.
-        if (self._packets and packet.pts <= pts_of(self._packets[-1])) or (packet.is_discard and packet.pts >= self.start):
+        if (self._packets and packet.pts <= pts_of(self._packets[-1])) or (
+            packet.is_discard and packet.pts >= self.start
+        ):
             return
         self._packets.append(packet)
         while len(self._packets) > self._spare + 1 and pts_of(self._packets[self._spare + 1]) <= self.roll_start:
@@ -165,10 +167,10 @@ class _Gathering:
         before = pts_of(self._packets[-2]) if len(self._packets) > 1 else pts_of(last)
         return pts_of(last) + (last.duration or pts_of(last) - before)
 
-    def track(self) -> Track | None:
+    def track(self) -> SoundTrack | None:
         """None where nothing is heard within the span."""
         if self.heard_until <= self.start:
             return None
         last = self._packets[-1]
         last.duration = self.heard_until - pts_of(last)
-        return Track(self.stream, list(self._packets), self.start, self.end)
+        return SoundTrack(self.stream, list(self._packets), self.start, self.end)

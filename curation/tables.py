@@ -1,4 +1,4 @@
-"""The columns of a store's tables. A row is a plain dict on its way in; these schemas are what is promised to readers."""
+"""The columns of a store's tables. A row is a plain dict on its way in; these schemas are the promise to readers."""
 
 from __future__ import annotations
 

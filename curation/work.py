@@ -1,4 +1,4 @@
-"""One worker's task: a file in, its clips written as fragments, a small record out. Runs in a Ray task or in-process."""
+"""One worker's task: a file in, its clips written as fragments, a small record out. In a Ray task or in-process."""
 
 from __future__ import annotations
 

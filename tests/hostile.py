@@ -61,14 +61,17 @@ def flipped(data: bytes, seed: int, flips: int = 20, begin: float = 0.0, end: fl
     return bytes(changed)
 
 
-def remuxed(source: Path, target: Path, **options: str) -> Path:
-    """The same packets, written anew with options of the muxer."""
+def remuxed(source: Path, target: Path, *, copies: int = 1, **options: str) -> Path:
+    """The same packets, each stream written so many times, with options of the muxer."""
     with av.open(str(source)) as read, av.open(str(target), "w", options=options) as written:
-        streams = [written.add_stream_from_template(stream) for stream in read.streams]
+        streams = [[written.add_stream_from_template(stream) for _ in range(copies)] for stream in read.streams]
         for packet in read.demux():
             if packet.dts is not None:
-                packet.stream = streams[packet.stream_index]
-                written.mux(packet)
+                times = packet.pts, packet.dts, packet.time_base
+                for stream in streams[packet.stream_index]:
+                    packet.stream = stream
+                    packet.pts, packet.dts, packet.time_base = times
+                    written.mux(packet)
     return target
 
 
@@ -247,7 +250,7 @@ def playlists(target: str) -> dict[str, bytes]:
     """Files by name that ask their reader to open `target`, a path or address."""
     texts = {
         "hls.mp4": FRAGMENT.format(target),
-        "hls.m3u8": FRAGMENT.format(target),
+        "hls.m3u8": FRAGMENT.format(target) + "# no other has this content\n",
         "hls_late.mp4": "\n \n\n" + FRAGMENT.format(target),
         "concat.mp4": f"ffconcat version 1.0\nfile '{target}'\n",
         "dash.mp4": MPD.format(target),

@@ -13,10 +13,11 @@ import av
 import av.error
 import pytest
 
-from curation.decode import DecodedFrame, Decoder, Timeline
+from curation.decode import DecodedFrame, Decoder
 from curation.film import Edit, Encoding, Join, SceneSpec, encode_film, render
 from curation.media import Limits, main_video_stream, open_media
 from curation.records import BadSource
+from curation.timeline import Timeline
 from tests import hostile
 from tests.hostile import RATE, film, flipped
 
@@ -49,11 +50,19 @@ def decoded(path: Path, limits: Limits = LIMITS) -> tuple[list[DecodedFrame], De
         ([0, *range(10**7, 10**7 + 17)], [0], True),  # a second timeline, far ahead
         ([1000, *range(16), 1001], [1000, 1001], False),  # one less, and it was damage
         ([0] * 100, [0], False),  # time that stands still
+        ([0, 1, 900, 2, 3], [0, 1, 2, 3], False),  # one glitch ahead that could be a pause, but for what follows
+        ([0, 900, 901, 902], [0, 900, 901, 902], False),  # a pause
+        ([0, 900, 900, 901], [0, 900, 901], False),
     ],
 )
 def test_timeline(times: list[int | None], admitted: list[int], is_over: bool) -> None:
     timeline = Timeline(Fraction(1, 100))
-    assert [pts for pts in times if timeline.admits(pts)] == admitted
+    taken: list[int | None] = []
+    for pts in times:
+        if timeline.admits(pts):
+            del taken[len(taken) - timeline.retracts :]
+            taken.append(pts)
+    assert taken == admitted
     assert timeline.is_over == is_over
 
 
@@ -104,8 +113,7 @@ def test_damage_reaches_from_the_packet_to_the_next_entry(tmp_path: Path, garbag
     assert damaged <= second_scene
     assert good[47].pts in damaged, "nothing after the damage is trusted before the next entry"
     assert sum(not frame.is_damaged for frame in frames) >= 72
-    if len(frames) < 96:
-        assert decoder.damage
+    assert f"{sum(frame.is_damaged for frame in frames)} damaged frames" in str(decoder.damage)
 
 
 def test_frames_that_are_dropped_without_a_word_are_missed(tmp_path: Path) -> None:
@@ -208,7 +216,7 @@ def test_no_damage_raises_anything_but_bad_source(name: str, tmp_path: Path) -> 
         times = [frame.pts for frame in frames]
         assert times == sorted(set(times))
         assert all(0 <= frame.duration * decoder.time_base <= 60 for frame in frames)
-    assert outcomes.get("damaged"), outcomes
+    assert name == "b.webm" or outcomes.get("damaged"), outcomes  # VP8 takes any bytes for a picture
     assert len(outcomes) >= 2, outcomes
 
 

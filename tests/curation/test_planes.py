@@ -27,16 +27,21 @@ from curation.planes import (
 )
 from curation.records import BadSource
 
-DIRECT = (
+
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+DIRECT = words(
     "yuv420p yuvj420p yuv422p yuvj422p yuv444p yuvj444p yuv411p yuvj411p yuv440p yuvj440p yuv410p yuva420p yuva422p "
     "yuva444p yuv420p10le yuv422p10le yuv444p10le yuv420p12le yuv422p12le yuv444p12le yuv444p9le yuv444p14le "
     "yuv420p16le yuva420p10le yuva444p12le gray gray9le gray10le gray12le gray14le gray16le"
-).split()
-CONVERTED = (
+)
+CONVERTED = words(
     "nv12 nv21 nv16 nv24 p010le p016le p210le yuyv422 uyvy422 y210le xv36le v30xle yuv420p10be yuv444p16be rgb24 bgr24 "
     "rgba bgra argb abgr rgb0 rgb565le rgb555le rgb48le rgb48be rgba64le x2rgb10le gbrp gbrap gbrp10le gbrp12le "
     "gbrpf32le xyz12le gray10be gray16be grayf32le ya8 ya16le"
-).split()
+)
 SIZES = ((427, 241), (64, 48), (17, 9), (2, 2), (1, 1), (3, 1), (1, 5))
 
 
@@ -54,8 +59,8 @@ def seen(picture: NDArray[np.uint8], pix_fmt: str) -> NDArray[np.uint8]:
     """The picture as BGR, without its colours for gray formats."""
     if "gray" in pix_fmt or pix_fmt.startswith("ya"):
         gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        return np.dstack([gray] * 3)
-    return picture[..., ::-1]
+        return np.asarray(np.dstack([gray] * 3), np.uint8)
+    return np.ascontiguousarray(picture[..., ::-1])
 
 
 @pytest.mark.parametrize("pix_fmt", DIRECT + CONVERTED)
@@ -117,7 +122,8 @@ def test_levels_are_full_range(pix_fmt: str, color_range: ColorRange, value: int
     bits = max(component.bits for component in frame.format.components)
     for index, plane in enumerate(frame.planes):
         dtype = np.uint8 if bits == 8 else np.uint16
-        plane.update(np.full(plane.buffer_size // dtype().itemsize, value if index == 0 else 1 << (bits - 1), dtype))
+        values = np.full(plane.buffer_size // dtype().itemsize, value if index == 0 else 1 << (bits - 1), dtype)
+        plane.update(values.tobytes())
     frame.color_range = color_range
     planes = planes_of(frame)
     for luma, blue, red in (sampled_picture(planes), area_picture(planes)):
@@ -171,21 +177,21 @@ def test_any_size(pix_fmt: str, data: st.DataObject) -> None:
     assert max(area_luma(planes, 160).shape) <= 160
 
 
-@pytest.mark.parametrize("pix_fmt", sorted(av.video.format.names))
+@pytest.mark.parametrize("pix_fmt", sorted(av.video.format.names))  # type: ignore[attr-defined]
 def test_no_format_takes_the_process_down(pix_fmt: str) -> None:
     """Each is either read or refused with a reason. (An assertion that fails in swscale ends the tests here.)"""
     try:
         frame = av.VideoFrame(18, 10, pix_fmt)
-    except av.error.ArgumentError:
+    except ValueError:
         return  # pictures in the memory of a device
     try:
-        luma, *_ = sampled_picture(planes_of(frame))
+        luma = sampled_picture(planes_of(frame))[0]
     except BadSource as error:
-        assert error.reason == "unknown_pixel_format"
-        assert pix_fmt in error.detail
-        return
-    assert luma.size
-    assert pix_fmt not in ENDS_THE_PROCESS
+        refused = error.reason
+    else:
+        refused = None if luma.size else "empty"
+    assert refused in (None, "unknown_pixel_format")
+    assert refused or pix_fmt not in ENDS_THE_PROCESS
 
 
 def test_averaging_leaves_no_aliasing() -> None:
@@ -194,7 +200,7 @@ def test_averaging_leaves_no_aliasing() -> None:
         frame = av.VideoFrame(width, height, "yuvj420p")
         rows = np.zeros((height, frame.planes[0].line_size), np.uint8)
         rows[::2] = 200
-        frame.planes[0].update(rows)
+        frame.planes[0].update(rows.tobytes())
         luma = area_luma(planes_of(frame), 160)
         assert np.ptp(luma[1:-1]) <= 3
         assert abs(float(luma[1:-1].mean()) - 100) <= 2

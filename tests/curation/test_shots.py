@@ -79,9 +79,7 @@ def sifted(
         ([390, 393, 397], [], {}, [390, 397]),
     ],
 )
-def test_sieve(
-    cuts: list[int], fades: list[tuple[int, int]], back: dict[int, int], boundaries: list[int]
-) -> None:
+def test_sieve(cuts: list[int], fades: list[tuple[int, int]], back: dict[int, int], boundaries: list[int]) -> None:
     assert list(sifted(cuts, fades, back)) == boundaries
 
 
@@ -219,7 +217,8 @@ def test_scores_are_scenedetects_own() -> None:
         cuts = 0
         for index, picture in enumerate(pictures):
             now = FrameTimecode(index, Fraction(25))
-            assert ours.process_frame(now, picture) == (expected := theirs.process_frame(now, picture))
+            expected = theirs.process_frame(now, picture)
+            assert ours.process_frame(now, picture) == expected
             assert ours._frame_score == pytest.approx(theirs._frame_score, abs=1e-9)  # type: ignore[attr-defined]
             cuts += len(expected)
         assert cuts == 1

@@ -17,7 +17,7 @@ from curation.shots import DETECTOR_DELAY_FRAMES, MAX_MIN_SCENE_FRAMES
 from curation.takes import HOLD_FRAMES, MAX_PICTURES, Take, TakeConfig, TakeSplitter, thinned, trimmed
 
 MS = Fraction(1, 1000)
-PICTURE = (np.zeros((1, 1), np.uint8),) * 3
+PIXEL = np.zeros((1, 1), np.uint8)
 
 
 def frame(pts: int, duration: int = 0, *, is_entry: bool = False) -> FrameMeasure:
@@ -26,7 +26,7 @@ def frame(pts: int, duration: int = 0, *, is_entry: bool = False) -> FrameMeasur
 
 def sample(index: int) -> Sample:
     nothing = np.zeros(1, np.uint8)
-    return Sample(index, 0, 0.0, nothing, nothing, nothing.astype(np.float32), PICTURE)
+    return Sample(index, 0, 0.0, nothing, nothing, nothing.astype(np.float32), (PIXEL, PIXEL, PIXEL))
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,9 @@ def test_trimming_keeps_whole_frames_and_accounts_for_the_rest(shoot: Shoot, tri
         kept = trimmed(take, config, MS)
         offset = kept.first_index - take.first_index
         assert take.frames[offset : offset + len(kept.frames)] == kept.frames
-        assert offset + len(kept.frames) == len(take.frames) or kept.end_pts == take.frames[offset + len(kept.frames)].pts
+        assert (
+            offset + len(kept.frames) == len(take.frames) or kept.end_pts == take.frames[offset + len(kept.frames)].pts
+        )
         if kept != take and take.starts_scene and not kept.frames[0].is_entry:
             assert 0 <= kept.start_pts - take.start_pts - trim_ms < 5000
         entries = [f.pts for f in shoot.frames if f.is_entry and f.pts <= kept.start_pts]

@@ -175,7 +175,7 @@ def test_other_thresholds_alone_are_pointed_to_the_verdict_job(store: Store, sma
 IMPOSSIBLE = [
     (["--store", "s"], "--footage"),
     (["--footage", "a"], "--store"),
-    (["--footage", "a", "--store", "s", "--min-seconds", "-1"], "min_seconds=-1.0: must not be negative"),
+    (["--footage", "a", "--store", "s", "--min-seconds", "-1"], "min_seconds=-1.0: must be"),
     (["--footage", "a", "--store", "s", "--max-failed-share", "2"], "max_failed_share=2.0: must be within 0 and 1"),
     (["--footage", "a", "--store", "s", "--cut", "melt"], "melt"),
     (["--footage", "a", "--store", "s", "--bogus", "1"], "--bogus"),

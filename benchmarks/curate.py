@@ -45,10 +45,14 @@ class Options:
 def decode_cpu_s(path: Path) -> float:
     """CPU seconds of the ffmpeg program that decodes a file to nothing."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-threads", "1", "-i", path, "-f", "null", "-"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began_s = children_cpu_s()
     subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return children_cpu_s() - began_s
+
+
+def children_cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def curate_cpu_s(path: Path) -> float:
@@ -58,11 +62,16 @@ def curate_cpu_s(path: Path) -> float:
         store.create()
         (footage,) = find_footage([str(path)])
         assert isinstance(footage, Footage)
-        began_s = time.process_time()
+        began_s = cpu_s()
         finished = curate_footage(footage, store, CurateConfig(), "benchmark")
         assert finished is not None
         store.commit_sources([finished])
-        return time.process_time() - began_s
+        return cpu_s() - began_s
+
+
+def cpu_s() -> float:
+    """CPU seconds of this process so far, all threads, and of the programs that it ran."""
+    return time.process_time() + children_cpu_s()
 
 
 def main() -> None:

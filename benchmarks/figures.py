@@ -1,27 +1,14 @@
-"""What all benchmarks share: their options, and how they end."""
+"""What all benchmarks share: what they read, and how they end."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from curation.ingest import Footage, find_footage
 
-__all__ = ["FootageOptions", "finish", "footage_files"]
-
-
-@dataclass(frozen=True, slots=True)
-class FootageOptions:
-    """
-    Attributes:
-        footage: Folder with footage.
-        json: File for the figures, {name: value}.
-    """
-
-    footage: Path
-    json: Path | None = None
+__all__ = ["finish", "footage_files"]
 
 
 def footage_files(folder: Path) -> list[Path]:

@@ -69,6 +69,10 @@ class CurateConfig:
         return digest("curation", *parts, *([] if state is SourceState.CURATED else [asdict(self.limits)]))
 
 
+class CannotCut(Exception):
+    """A clip can be neither copied nor encoded; the message says why."""
+
+
 class SourceCuration:
     """Curates one source. Iterate over `clip_rows()` to the end, then take `source_row()`.
 
@@ -144,7 +148,10 @@ class SourceCuration:
 
     def _cut(self, clip: Clip, cutter: Cutter) -> dict[str, Any]:
         cut, limits = self._config.cut.cut, self._config.limits
-        return video_columns(*cut_span(cutter, self._path, clip.span, clip.entry_pts, clip.frames, cut, limits))
+        try:
+            return video_columns(*cut_span(cutter, self._path, clip.span, clip.entry_pts, clip.frames, cut, limits))
+        except CannotCut as error:  # one clip must not cost the others of its source
+            return {"keep": False, "reason": "cannot_cut", "encoded_because": str(error)}
 
     def _count(self, clip: Clip, row: dict[str, Any]) -> None:
         outcome = row["reason"] or "kept"
@@ -179,7 +186,7 @@ class SourceCuration:
             "pixel_aspect_den": geometry.pixel_aspect.denominator,
             "rate_num": exact.numerator if exact else None,
             "rate_den": exact.denominator if exact else None,
-            "is_variable_rate": exact is None,
+            "is_variable_rate": exact is None if analysis.decoder.frames > 1 else None,
             "average_rate_fps": analysis.rate.average_fps,
             "duration_s": float(analysis.duration_s),
             "frames": analysis.decoder.frames,
@@ -229,7 +236,7 @@ def cut_span(
 ) -> tuple[ClipFile, str | None]:
     """A clip's file and, where it was encoded, why. `cut` is `copy` or `encode`.
 
-    Raises BadSource `cannot_cut` when neither way works.
+    Raises CannotCut when neither way works.
     """
     because = "asked for"
     if cut == "copy":
@@ -240,9 +247,7 @@ def cut_span(
     try:
         return encode_clip(path, span, entry_pts, frames, limits), because
     except CannotEncode as error:
-        start_s = float(span.start_pts * span.time_base)
-        detail = f"the clip at {start_s:.3f} s cannot be copied ({because}) nor encoded ({error})"
-        raise BadSource(SourceState.FAILED, "cannot_cut", detail) from error
+        raise CannotCut(f"neither copied ({because}) nor encoded ({error})") from error
 
 
 def video_columns(file: ClipFile, encoded_because: str | None) -> dict[str, Any]:

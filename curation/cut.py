@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import islice
+from itertools import dropwhile, islice
 
 import av.error
 from av.audio.stream import AudioStream
@@ -31,6 +31,11 @@ MAX_REORDERED = 20
 GUESSED_FROM = 100
 # How far before the keyframe reading begins, tried in turn: some formats land behind it. None is the file's beginning.
 SEEK_BACK_S = (0, 1, 10, 60, None)
+# In MPEG streams a time belongs to a run of bytes, and right after a seek to the wrong picture: what comes first is
+# passed over.
+STREAMED_FORMATS = frozenset({"mpegts", "mpeg"})
+STREAMED_SEEK_BACK_S = (3, 10, 60, None)
+SETTLING_S = 1
 # Containers that keep a presentation time for each picture. For others FFmpeg guesses some.
 TIMED_FORMATS = frozenset({"mov", "matroska", "mpegts", "flv", "ogg", "asf", "mxf", "nut", "ivf"})
 
@@ -97,7 +102,8 @@ class Cutter:
             raise CannotCopy("an edit of the source lies inside the span")
         if self._video.codec_context.name == "mpeg4" and any(map(is_packed, video.packets)):
             raise CannotCopy("packets hold two pictures each")
-        if len({packet.pts for packet in video.packets}) < len(video.packets):
+        visible = [packet.pts for packet in video.packets if self._is_visible(packet)]
+        if len(set(visible)) < len(visible):
             raise CannotCopy("two packets share a presentation time")
         if len(shown) < frames:
             raise CannotCopy(f"{len(shown)} packets for {frames} frames: the file does not give each frame a packet")
@@ -156,7 +162,7 @@ class Cutter:
         self._collector = SoundCollector(self._container, self._video, [], hides=True)
 
     def _video_track(self, span: Span, entry_pts: int) -> VideoTrack:
-        for seconds in SEEK_BACK_S:
+        for seconds in STREAMED_SEEK_BACK_S if self.demuxer in STREAMED_FORMATS else SEEK_BACK_S:
             if packets := self._collect(span, entry_pts, seconds):
                 return VideoTrack(self._video, packets, Fraction(span.start_pts), Fraction(span.end_pts))
         raise CannotCopy(f"the keyframe at {float(entry_pts * self._time_base):.3f} s does not lead to the start again")
@@ -172,7 +178,7 @@ class Cutter:
         packets: list[Packet] = []
         headers: set[bytes | None] = set()
         is_usable, is_inside, beyond = is_start_of_file, False, 0
-        for packet in self._packets():
+        for packet in self._packets() if is_start_of_file else self._settled_packets():
             if not is_inside:
                 if self._is_entry_for(packet, span):
                     packets, headers, is_usable = [], set(), True
@@ -196,13 +202,26 @@ class Cutter:
         return self._without_tail(packets, span) if is_inside else None
 
     def _seek(self, entry_pts: int, seconds: int | None) -> bool:
+        """So far before the keyframe or, where that is None, to the beginning of the file."""
         start = min(0, self._video.start_time or 0)
         target = start if seconds is None else entry_pts - int(seconds / self._time_base)
         try:
-            self._container.seek(target, stream=self._video)
+            if seconds is None and self.demuxer in STREAMED_FORMATS:
+                self._container.seek(0, unsupported_byte_offset=True)
+            else:
+                self._container.seek(target, stream=self._video)
         except av.error.FFmpegError:
             return False
         return True
+
+    def _settled_packets(self) -> Iterator[Packet]:
+        """The packets after a seek, without those whose times may be another's."""
+        packets = self._packets()
+        if self.demuxer not in STREAMED_FORMATS:
+            return packets
+        first_pts = next((packet.pts for packet in packets if packet.pts is not None), 0)
+        settled_pts = first_pts + SETTLING_S / self._time_base
+        return dropwhile(lambda packet: packet.pts is None or packet.pts < settled_pts, packets)
 
     def _packets(self) -> Iterator[Packet]:
         try:

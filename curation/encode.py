@@ -7,8 +7,10 @@ the times of an AVI file cannot shift a clip by a frame.
 
 from __future__ import annotations
 
+import errno
 import heapq
 import io
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -46,8 +48,9 @@ CRF = 16
 PRESET = "veryfast"
 AUDIO_BITRATE_BPS = 192_000
 AAC_PRIMING_SAMPLES = 1024  # what FFmpeg's encoder puts before the first sample
-# Decoding begins so far before the keyframe, because some formats land behind where they are told to go.
-SEEK_BACK_S = 2
+# Decoding begins so far before the keyframe: some formats land behind where they are told to go, and the first times
+# after a seek are wrong in MPEG streams.
+SEEK_BACK_S = 3
 TURNS = {0: (), 90: (("transpose", "cclock"),), 180: (("hflip",), ("vflip",)), 270: (("transpose", "clock"),)}
 MAX_ASPECT_TERM = 65535  # of H.264's VUI
 MAX_RATE_TERM = 65535
@@ -190,6 +193,9 @@ def _program(arguments: list[str], log: Path) -> Iterator[IO[bytes]]:
             process.wait()
     if process.returncode != 0 or trouble is not None:
         lines = log.read_text(errors="replace").strip().splitlines() or [str(trouble or "no message")]
+        if any(os.strerror(errno.ENOSPC) in line for line in lines):
+            # This machine's fault, not the clip's.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(log.parent))
         raise CannotEncode(f"ffmpeg failed: {lines[-1]}") from trouble
 
 

@@ -27,7 +27,8 @@ __all__ = ["Holder", "Lease", "LeaseLost", "StoreBusy", "this_process"]
 RENEW_S = 10.0
 EXPIRES_S = 45.0
 KEEP_VERSIONS_S = 600
-JOBS = ("curate", "verdict", "caption", "tune", "encode", "export", "compact", "train")
+# Jobs that change the same tables share a lease.
+LEASES = ("clips", "captions", "latents")
 FREE = ""
 
 
@@ -80,33 +81,34 @@ def _process_start(pid: int) -> str | None:
 class Lease:
     """Hold it with `with Lease.take(...)`; call `check()` before every commit."""
 
-    def __init__(self, store: Store, job: str, holder: Holder):
-        self._store, self._job, self._holder = store, job, holder
+    def __init__(self, store: Store, name: str, holder: Holder):
+        self._store, self._name, self._holder = store, name, holder
         self._renewed_s = time.monotonic()
         self._stop = threading.Event()
-        self._renewer = threading.Thread(target=self._renew_until_stopped, name=f"lease-{job}", daemon=True)
+        self._renewer = threading.Thread(target=self._renew_until_stopped, name=f"lease-{name}", daemon=True)
 
     @classmethod
-    def take(cls, store: Store, job: str, run_id: str, *, tell: Callable[[str], None]) -> Lease:
-        """The lease for a kind of job. Raises StoreBusy if another run holds it and is alive.
+    def take(cls, store: Store, name: str, run_id: str, *, tell: Callable[[str], None]) -> Lease:
+        """One of `LEASES`. Raises StoreBusy if another run holds it and is alive.
 
-        Waits, at most `EXPIRES_S`, where the holder is on another machine and may have died; `tell` says so.
+        Waits, at most `EXPIRES_S`, where the holder is or was on another machine or in another boot and may have died;
+        `tell` says so.
         """
         _create_table(store)
         holder = this_process(run_id)
-        seen, seen_since_s = _read(store, job), time.monotonic()
+        seen, seen_since_s = _read(store, name), time.monotonic()
         while True:
-            row = _read(store, job)
+            row = _read(store, name)
             current = Holder(**json.loads(row["holder"])) if row["holder"] else None
             is_silent = row == seen and time.monotonic() - seen_since_s > EXPIRES_S
             if current is None or current.is_dead_here() or is_silent:
-                if _update(store, job, row, json.dumps(asdict(holder))):
-                    return cls(store, job, holder)
-                seen, seen_since_s = _read(store, job), time.monotonic()
+                if _update(store, name, row, json.dumps(asdict(holder))):
+                    return cls(store, name, holder)
+                seen, seen_since_s = _read(store, name), time.monotonic()
                 continue
-            if row != seen or current.host == holder.host:
+            if row != seen or (current.host, current.boot) == (holder.host, holder.boot):
                 raise StoreBusy(
-                    f"run {current.run_id} ({job}, process {current.pid} on {current.host}) is at work on {store.uri}. "
+                    f"run {current.run_id} (process {current.pid} on {current.host}) is at work on {store.uri}. "
                     "Let it finish, or stop it; then start this again."
                 )
             if time.monotonic() - seen_since_s < 1:
@@ -121,15 +123,15 @@ class Lease:
         self._stop.set()
         self._renewer.join()
         try:
-            row = _read(self._store, self._job)
+            row = _read(self._store, self._name)
             if row["holder"] == json.dumps(asdict(self._holder)):
-                _update(self._store, self._job, row, FREE)
+                _update(self._store, self._name, row, FREE)
         except StoreUnavailable:
             pass  # it expires by itself, and the error that the store raised before is the one to be seen
 
     def check(self) -> None:
         """Raises LeaseLost unless this run still holds the lease."""
-        row = _read(self._store, self._job)
+        row = _read(self._store, self._name)
         if row["holder"] != json.dumps(asdict(self._holder)):
             raise LeaseLost(
                 f"the lease on {self._store.uri} was taken by {row['holder'] or 'nobody'}; nothing was added"
@@ -138,10 +140,10 @@ class Lease:
     def _renew_until_stopped(self) -> None:
         while not self._stop.wait(RENEW_S):
             try:
-                row = _read(self._store, self._job)
+                row = _read(self._store, self._name)
                 if row["holder"] != json.dumps(asdict(self._holder)):
                     return  # lost: check() says so
-                _update(self._store, self._job, row, row["holder"])
+                _update(self._store, self._name, row, row["holder"])
                 dataset = lance.dataset(_uri(self._store), storage_options=self._store.storage_options)
                 dataset.cleanup_old_versions(timedelta(seconds=KEEP_VERSIONS_S))
             except (StoreUnavailable, OSError, ValueError):
@@ -154,7 +156,7 @@ def _uri(store: Store) -> str:
 
 def _create_table(store: Store) -> None:
     table = pa.table(
-        {"job": list(JOBS), "holder": [FREE] * len(JOBS), "renewals": pa.array([0] * len(JOBS), pa.int64())}
+        {"lease": list(LEASES), "holder": [FREE] * len(LEASES), "renewals": pa.array([0] * len(LEASES), pa.int64())}
     )
     try:
         lance.write_dataset(
@@ -169,19 +171,19 @@ def _create_table(store: Store) -> None:
             raise store.unavailable("written", error) from error
 
 
-def _read(store: Store, job: str) -> dict:
+def _read(store: Store, name: str) -> dict:
     try:
         dataset = lance.dataset(_uri(store), storage_options=store.storage_options)
-        rows = dataset.to_table(filter=f"job = '{job}'").to_pylist()
+        rows = dataset.to_table(filter=f"lease = '{name}'").to_pylist()
     except (ValueError, OSError) as error:
         raise store.unavailable("read", error) from error
-    assert len(rows) == 1, f"{len(rows)} leases for {job}"
+    assert len(rows) == 1, f"{len(rows)} leases {name!r}"
     return rows[0]
 
 
-def _update(store: Store, job: str, seen: dict, holder: str) -> bool:
+def _update(store: Store, name: str, seen: dict, holder: str) -> bool:
     """Put a holder where the row is still as it was seen. True for exactly one of any number of contenders."""
-    where = f"job = '{job}' AND renewals = {seen['renewals']}"
+    where = f"lease = '{name}' AND renewals = {seen['renewals']}"
     quoted = holder.replace("'", "''")
     try:
         dataset = lance.dataset(_uri(store), storage_options=store.storage_options)

@@ -142,7 +142,7 @@ def decode_times(pts: list[int]) -> list[int]:
 
 
 def mux(format_name: str, video: VideoTrack, sounds: list[SoundTrack], span: Span, audio: str) -> ClipFile:
-    """One file of tracks. The pictures' packets must all have different presentation times, those of sound rising ones.
+    """One file of tracks. Packets of pictures in mp4 must all have different times, those of sound rising ones.
 
     Raises CannotCopy where the container has no place for something, av.error.FFmpegError where it refuses it.
     """

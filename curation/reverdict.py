@@ -7,10 +7,11 @@ never cut is cut from its source, packet by packet.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.curate import CurateConfig, CutConfig, cut_span, cutter_of, video_columns
+from curation.curate import CannotCut, CurateConfig, CutConfig, cut_span, cutter_of, video_columns
 from curation.ingest import file_hash, local_copy
+from curation.media import Limits
 from curation.records import BadSource, SourceState, Span
 from curation.store import Store, blob_table
 from curation.tables import CLIPS
@@ -27,6 +29,8 @@ from curation.verdicts import RULES, Thresholds, thresholds_id, verdict
 
 __all__ = ["Changes", "UncutClips", "apply_verdicts", "cut_now_kept"]
 
+# Clips whose bytes are in memory at once.
+CUT_AT_ONCE = 8
 VERDICT_COLUMNS = ("keep", "reason", "thresholds_id")
 
 
@@ -124,29 +128,38 @@ def _decide(
     return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in decided], schema=schema)
 
 
-def cut_now_kept(store: Store, uncut: UncutClips, thresholds: Thresholds, cut: CutConfig) -> Changes:
+def cut_now_kept(store: Store, uncut: UncutClips, thresholds: Thresholds, cut: CutConfig, limits: Limits) -> Changes:
     """Cut clips of one source that were rejected until now and land them; what changed. For a worker.
 
-    One version of the table, only rows that have no video are rewritten. Raises BadSource where the source is not
-    reachable any more or its content is another.
+    Only rows that have no video are rewritten, a few at a time. Raises BadSource where the source is not reachable any
+    more, its content is another, or a clip cannot be cut.
     """
     clips = store.open("clips")
     rows = _full_rows(clips, uncut.clip_ids)
-    (source,) = store.open("sources").to_table(filter=pc.field("source_id") == uncut.source_id).to_pylist()
-    config = CurateConfig(cut=cut)
+    sources = store.open("sources").to_table(columns=["uri"], filter=pc.field("source_id") == uncut.source_id)
+    if not sources.num_rows:
+        raise BadSource(
+            SourceState.FAILED, "not_in_sources", "an interrupted run left its clips; run jobs.curate again"
+        )
+    config = CurateConfig(cut=cut, limits=limits)
     changes = Changes()
-    with local_copy(source["uri"], config.limits.max_source_bytes) as path:
+    with local_copy(sources["uri"][0].as_py(), config.limits.max_source_bytes) as path:
         if file_hash(path) != uncut.source_id:
             detail = "the file's content is not the one that was curated; curate it again"
             raise BadSource(SourceState.FAILED, "content_changed", detail)
-        for row in rows:
-            changes.add(row["reason"], None, row["duration_s"])
-        cut_rows = [*_cut_rows(path, rows, thresholds, config)]
+        cut_rows = _cut_rows(path, rows, thresholds, config)
+        while batch := [*islice(cut_rows, CUT_AT_ONCE)]:
+            _land(store, clips, batch)
+    for row in rows:
+        changes.add(row["reason"], None, row["duration_s"])
+    return changes
+
+
+def _land(store: Store, clips: lance.LanceDataset, rows: list[dict[str, Any]]) -> None:
     try:
-        clips.merge_insert("clip_id").when_matched_update_all().execute(blob_table(cut_rows))
+        clips.merge_insert("clip_id").when_matched_update_all().execute(blob_table(rows))
     except OSError as error:
         raise store.unavailable("written", error) from error
-    return changes
 
 
 def _full_rows(clips: lance.LanceDataset, clip_ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -157,12 +170,15 @@ def _full_rows(clips: lance.LanceDataset, clip_ids: Sequence[str]) -> list[dict[
 
 def _cut_rows(
     path: Path, rows: Iterable[dict[str, Any]], thresholds: Thresholds, config: CurateConfig
-) -> Iterable[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     with ExitStack() as stack:
         cutter = cutter_of(stack, path, config)
         for row in rows:
             base = Fraction(row["time_base_num"], row["time_base_den"])
             span = Span(row["start_pts"], row["end_pts"], base)
-            file, because = cut_span(cutter, path, span, row["entry_pts"], row["frames"], row["cut"], config.limits)
+            try:
+                file, because = cut_span(cutter, path, span, row["entry_pts"], row["frames"], row["cut"], config.limits)
+            except CannotCut as error:
+                raise BadSource(SourceState.FAILED, "cannot_cut", str(error)) from error
             verdict_now = {"keep": True, "reason": None, "thresholds_id": thresholds_id(thresholds)}
             yield row | verdict_now | video_columns(file, because)

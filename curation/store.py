@@ -77,10 +77,6 @@ class Store:
     def table_uri(self, table: str) -> str:
         return f"{self.uri}/{table}.lance"
 
-    def exists(self) -> bool:
-        """Whether there are tables. Raises StoreUnavailable where that cannot be found out."""
-        return self._open("sources") is not None
-
     def create(self) -> None:
         """Make the tables that are not there yet, and give older tables the columns that have been added since."""
         for table, schema in SCHEMAS.items():
@@ -138,10 +134,11 @@ class Store:
         """
         fragments: list[lance.FragmentMetadata] = []
         while (first := next(rows, None)) is not None:
+            batch = blob_table([first, *_rest_of_batch(first, rows)])
             try:
                 # A call for each batch: within one, Lance keeps what it wrote in memory.
                 fragments += write_fragments(
-                    pa.Table.from_batches([_batch([first, *_rest_of_batch(first, rows)])]),
+                    batch,
                     self.table_uri("clips"),
                     schema=CLIPS,
                     mode="append",
@@ -164,15 +161,17 @@ class Store:
         by_id = {f.row["source_id"]: f for f in finished}  # two files with the same content in one batch are one source
         try:
             superseded = self._commit_clips(by_id)
+            # Before the rows that take their place: killed in between, the source is simply curated again.
+            self.forget([f.supersedes for f in by_id.values() if f.supersedes])
             table = pa.Table.from_pylist([f.row for f in by_id.values()], schema=SOURCES)
             sources = self.open("sources")
             sources.merge_insert("source_id").when_matched_update_all().when_not_matched_insert_all().execute(table)
-            self._forget([f.supersedes for f in by_id.values() if f.supersedes])
         except OSError as error:
             raise self.unavailable("written", error) from error
         return superseded
 
-    def _forget(self, source_ids: Sequence[str]) -> None:
+    def forget(self, source_ids: Sequence[str]) -> None:
+        """Remove rows of sources, where they are: those that said a file could not be read, now that it could."""
         sources = self.open("sources")
         gone = pc.field("source_id").isin(list(source_ids))
         if source_ids and sources.count_rows(gone):
@@ -182,7 +181,7 @@ class Store:
         clips = self.open("clips")
         present = self._clips_present(clips, by_id)
         superseded = 0
-        stale = [i for i, hashes in present.items() if hashes.keys() != {by_id[i].row["config_hash"]}]
+        stale = [i for i, hashes in present.items() if hashes != {by_id[i].row["config_hash"]}]
         if stale:
             current = " OR ".join(
                 f"(source_id = '{i}' AND config_hash != '{by_id[i].row['config_hash']}')" for i in stale
@@ -192,7 +191,7 @@ class Store:
         fragments = [
             lance.FragmentMetadata.from_json(text)
             for i, f in by_id.items()
-            if f.row["config_hash"] not in present.get(i, {})
+            if f.row["config_hash"] not in present.get(i, set())
             for text in f.fragments
         ]
         if fragments:
@@ -205,13 +204,12 @@ class Store:
             )
         return superseded
 
-    def _clips_present(self, clips: lance.LanceDataset, ids: Iterable[str]) -> dict[str, dict[str, int]]:
-        quoted = ", ".join(f"'{i}'" for i in ids)
-        rows = clips.to_table(columns=["source_id", "config_hash"], filter=f"source_id IN ({quoted})")
-        present: dict[str, dict[str, int]] = {}
+    def _clips_present(self, clips: lance.LanceDataset, ids: Iterable[str]) -> dict[str, set[str]]:
+        """Config hashes of the clips that sources have in the table."""
+        rows = clips.to_table(columns=["source_id", "config_hash"], filter=pc.field("source_id").isin(list(ids)))
+        present: dict[str, set[str]] = {}
         for source_id, config_hash in zip(*(rows[c].to_pylist() for c in ("source_id", "config_hash")), strict=True):
-            counts = present.setdefault(source_id, {})
-            counts[config_hash] = counts.get(config_hash, 0) + 1
+            present.setdefault(source_id, set()).add(config_hash)
         return present
 
     def clips_of_other_thresholds(self, thresholds_id: str) -> int:

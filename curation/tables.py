@@ -87,7 +87,7 @@ CLIPS = pa.schema(
         _required("config_hash", pa.string()),
         _required("run_id", pa.string()),
         _required("cut", pa.string()),  # how it was asked to be cut: copy or encode; part of clip_id
-        pa.field("encoded_because", pa.string()),  # null where the packets were copied
+        pa.field("encoded_because", pa.string()),  # null where the packets were copied; for cannot_cut, what failed
         pa.field("container", pa.string()),
         pa.field("video_bytes", pa.int64()),
         pa.field("video_start_pts", pa.int64()),  # where the span lies on the clip file's own clock

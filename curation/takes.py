@@ -77,9 +77,9 @@ class TakeSplitter:
     """Feed frames, samples and boundaries as they come; get takes as soon as they are certain.
 
     Every frame lands in exactly one take. A scene that runs on is split while it runs: once it is twice `max_seconds`
-    long, its first `max_seconds` go out, so no more than that and `HOLD_FRAMES` are held. Boundaries may come late,
-    twice and out of order; one inside what went out already is void (only a black stretch longer than `max_seconds` can
-    bring such a one).
+    long, its first `max_seconds` go out, so no more than twice that and `HOLD_FRAMES` are held. Boundaries may come
+    late, twice and out of order; one inside what went out already is void (only a black stretch longer than
+    `max_seconds` can bring such a one).
     """
 
     def __init__(self, config: TakeConfig, time_base: Fraction):

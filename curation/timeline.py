@@ -14,8 +14,9 @@ __all__ = ["MAX_STEP_BACK_S", "MAX_STRAYS", "MAX_TICKS", "Meter", "Timeline"]
 MAX_STEP_BACK_S = 1.0
 # No picture is shown for longer than this: what claims to come later has a broken time.
 MAX_STEP_AHEAD_S = 3600.0
-# Times beyond this are broken, and sums with them would not fit the 64 bits of a column.
-MAX_TICKS = 1 << 60
+# Times beyond these are broken, and in finer ticks they would not fit 64 bits. Clocks that count microseconds since 1970
+# are within.
+MAX_TICKS, MAX_TIME_S = 1 << 52, 1 << 36
 # So many frames in a row that do not fit are damage; one more, and the rest is taken for another timeline or picture.
 MAX_STRAYS = 16
 
@@ -25,6 +26,7 @@ class Timeline:
 
     def __init__(self, time_base: Fraction):
         self._back, self._ahead = (int(s / time_base) for s in (MAX_STEP_BACK_S, MAX_STEP_AHEAD_S))
+        self._max_ticks = min(MAX_TICKS, int(MAX_TIME_S / time_base))
         self._last_pts: int | None = None
         self._pts_before_leap: int | None = None
         self._strays = 0
@@ -37,7 +39,7 @@ class Timeline:
         one before it.
         """
         self.retracts = False
-        if pts is None or abs(pts) > MAX_TICKS:
+        if pts is None or abs(pts) > self._max_ticks:
             return False
         before, self._pts_before_leap = self._pts_before_leap, None
         if before is not None and self._last_pts is not None and before < pts < self._last_pts:

@@ -22,7 +22,7 @@ def unread_id(uri: str) -> str:
 
 
 # Not the content's fault: such a source is tried again in every run.
-TRIED_AGAIN = frozenset({"unreadable", "worker_died", "error"})
+TRIED_AGAIN = frozenset({"unreadable", "changed_while_read", "worker_died", "error"})
 
 
 def already_current(store: Store, footage: Sequence[Footage], config: CurateConfig) -> set[Footage]:
@@ -54,6 +54,8 @@ def curate_footage(footage: Footage, store: Store, config: CurateConfig, run_id:
                 return None
             return _curate(path, footage, source_id, store, config, run_id)
     except BadSource as error:
+        if error.reason in TRIED_AGAIN:  # it says nothing about the content
+            source_id = unread_id(footage.uri)
         row = unusable_source_row(footage, source_id, config, run_id, error)
         return FinishedSource(row, supersedes=_superseded_by(source_id, footage))
 

@@ -43,7 +43,7 @@ def compact(options: CompactOptions) -> int:
     """Run the job; the exit code. Raises StoreBusy, StoreUnavailable."""
     store = Store.at(options.store, options.storage_options)
     store.open("clips")  # before anything is made: a wrong path must not become a new store
-    with job_run(store, "compact", options) as run:
+    with job_run(store, "compact", options, lease_name="clips") as run:
         run.counts = store.compact(options.keep_versions_days)
         for table, done in run.counts.items():
             say(

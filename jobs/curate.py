@@ -72,13 +72,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def curate(options: CurateOptions) -> int:
     """Run the job; the exit code. Raises StoreBusy, StoreUnavailable, LeaseLost, MachineFault, KeyboardInterrupt."""
     store = Store.at(options.store, options.storage_options)
-    with job_run(store, "curate", options) as run:
+    with job_run(store, "curate", options, lease_name="clips") as run:
         funnel = Funnel()
         progress = start_progress(options.footage)
         committer = Committer(run)
         for finished in finish_all(options, run, funnel, progress):
-            funnel.add(finished)
-            committer.add(finished)
+            if finished is not None:
+                funnel.add(finished)
+                committer.add(finished)
+            committer.flush_if_due()
             progress.show(funnel.line())
         committer.flush()
         progress.show(funnel.line(), is_last=True)
@@ -91,15 +93,18 @@ def curate(options: CurateOptions) -> int:
 def start_progress(wanted: Sequence[str]) -> Progress:
     """List once to know how much there is; the listing itself is not kept."""
     files = total_bytes = 0
-    for found in find_footage(wanted):
+    search = find_footage(wanted)
+    for found in search:
         files += 1
         total_bytes += (found.bytes or 0) if isinstance(found, Footage) else 0
-    say(f"{files} files found, {size_words(total_bytes)}")
+    say(", ".join(filter(None, [f"{files} files found", size_words(total_bytes), search.passed_over_words])))
     return Progress("curate", files, total_bytes)
 
 
-def finish_all(options: CurateOptions, run: JobRun, funnel: Funnel, progress: Progress) -> Iterator[FinishedSource]:
-    """Every file of the footage that is not in the store yet, as it is finished, in any order."""
+def finish_all(
+    options: CurateOptions, run: JobRun, funnel: Funnel, progress: Progress
+) -> Iterator[FinishedSource | None]:
+    """Every file of the footage that is not in the store yet, as it is finished, in any order; None now and then."""
     in_flight: dict[ray.ObjectRef, Footage] = {}
     for found in to_be_done(options, run.store, funnel, progress):
         if isinstance(found, Unreadable):
@@ -122,6 +127,7 @@ def to_be_done(
     for chunk in chunks(find_footage(options.footage), LOOK_UP_FILES):
         current = already_current(store, [f for f in chunk if isinstance(f, Footage)], options.curate)
         for found in chunk:
+            funnel.found += 1
             if isinstance(found, Footage) and found in current:
                 funnel.present += 1
                 progress.skip(1, found.bytes or 0)
@@ -151,7 +157,7 @@ def submit(footage: Footage, options: CurateOptions, run: JobRun) -> ray.ObjectR
 
 def finish_some(
     in_flight: dict[ray.ObjectRef, Footage], options: CurateOptions, run: JobRun, funnel: Funnel, progress: Progress
-) -> Iterator[FinishedSource]:
+) -> Iterator[FinishedSource | None]:
     """Take what has become ready within a second."""
     ready, _ = ray.wait(list(in_flight), num_returns=len(in_flight), timeout=1.0)
     for ref in ready or []:
@@ -160,9 +166,10 @@ def finish_some(
         finished = result_of(ref, footage, options.curate, run.run_id)
         if finished is None:
             funnel.same_content += 1
+            run.store.forget([unread_id(footage.uri)])
         else:
             yield finished
-    progress.show(funnel.line())
+    yield None  # a moment to commit and to show progress, also while nothing finishes
 
 
 def result_of(ref: ray.ObjectRef, footage: Footage, config: CurateConfig, run_id: str) -> FinishedSource | None:
@@ -183,6 +190,8 @@ def result_of(ref: ray.ObjectRef, footage: Footage, config: CurateConfig, run_id
     except ray.exceptions.RayTaskError as error:
         print(error, file=sys.stderr, flush=True)  # with the worker's traceback: this is ours to mend
         fault = BadSource(SourceState.FAILED, "error", one_line(error.cause))
+    except ray.exceptions.RayError as error:  # a node went away, and so on
+        fault = BadSource(SourceState.FAILED, "worker_died", one_line(error))
     return FinishedSource(unusable_source_row(footage, unread_id(footage.uri), config, run_id, fault))
 
 
@@ -206,6 +215,8 @@ class Committer:
 
     def add(self, finished: FinishedSource) -> None:
         self._waiting.append(finished)
+
+    def flush_if_due(self) -> None:
         if len(self._waiting) >= COMMIT_SOURCES or time.monotonic() - self._since_s > COMMIT_S:
             self.flush()
 

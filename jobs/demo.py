@@ -12,7 +12,7 @@ from curation.film import make_film
 from curation.records import digest
 from jobs import curate, report
 from jobs.cli import parse
-from jobs.runs import say
+from jobs.runs import EXIT_OVER_BUDGET, say
 
 __all__ = ["DemoOptions", "main"]
 
@@ -45,7 +45,9 @@ def demo(options: DemoOptions) -> int:
         footage = [str(folder / "footage")]
     store = str(folder / "store")
     code = curate.main(["--footage", *footage, "--store", store])
-    return code or report.main(["--store", store, "--out", str(folder / "page")])
+    if code not in (0, EXIT_OVER_BUDGET):
+        return code
+    return report.main(["--store", store, "--out", str(folder / "page")]) or code
 
 
 if __name__ == "__main__":

@@ -17,9 +17,11 @@ PROBLEMS_SHOWN = 20
 
 @dataclass(slots=True)
 class Funnel:
-    """Counts of one run. `present`: unchanged files that the store had; `same_content`: other files with content that
-    it had. The rest was worked on and is in `sources`, by state. `problems`: the first few, in words."""
+    """Counts of one run. `found`: what the search gave. `present`: unchanged files that the store had; `same_content`:
+    other files with content that it had. The rest was worked on and is in `sources`, by state. `problems`: the first
+    few, in words."""
 
+    found: int = 0
     present: int = 0
     same_content: int = 0
     sources: Counter[str] = field(default_factory=Counter)
@@ -57,6 +59,7 @@ class Funnel:
 
     def counts(self) -> dict[str, Any]:
         """The funnel for the run's row, after checking that nothing got lost."""
+        assert self.seen == self.found, f"{self.found} files were found, {self.seen} are accounted for"
         rejected_s = sum(s for reason, s in self.seconds.items() if reason != "kept")
         accounted_s = self.seconds["kept"] + rejected_s + self.trimmed_s
         assert abs(accounted_s - self.footage_s) < 1e-3 * (1 + self.sources.total()), "seconds do not add up"
@@ -74,6 +77,8 @@ class Funnel:
 
     def report(self, store_uri: str) -> str:
         """The funnel in lines."""
+        if not self.seen:
+            return "no video found: give other footage"
         if self.seen == self.present + self.same_content:
             return f"nothing to do: all {self.seen} files are in {store_uri} already"
         lines = [f"sources  {self.seen} seen: {_listed(self._source_parts())}"]

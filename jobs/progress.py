@@ -35,6 +35,10 @@ class Progress:
         self._worked_files += 1
         self._worked_bytes += size_bytes
 
+    @property
+    def is_done(self) -> bool:
+        return self._files >= self._total_files
+
     def show(self, extra: str = "", *, is_last: bool = False) -> None:
         """Print the state if it is time to, or if it is the last."""
         now_s = time.monotonic()

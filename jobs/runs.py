@@ -51,13 +51,13 @@ def new_run_id(job: str) -> str:
 
 
 @contextmanager
-def job_run(store: Store, job: str, config: Any) -> Iterator[JobRun]:
-    """Hold the lease for a kind of job and keep the run's row true, however the job ends.
+def job_run(store: Store, job: str, config: Any, *, lease_name: str) -> Iterator[JobRun]:
+    """Hold the lease on the tables that a job changes and keep the run's row true, however the job ends.
 
     `config` is the job's frozen dataclass. Raises StoreBusy, StoreUnavailable.
     """
     run_id = new_run_id(job)
-    with _terminated_as_interrupt(), Lease.take(store, job, run_id, tell=say) as lease:
+    with _terminated_as_interrupt(), Lease.take(store, lease_name, run_id, tell=say) as lease:
         store.create()
         _close_interrupted(store, job)
         row = {

@@ -9,18 +9,21 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import ray
+import ray.exceptions
 
 from curation.curate import CutConfig
-from curation.records import BadSource
+from curation.media import Limits
+from curation.records import BadSource, SourceState
 from curation.reverdict import Changes, UncutClips, apply_verdicts, cut_now_kept
-from curation.store import Store
+from curation.store import Store, StoreUnavailable
 from curation.verdicts import Thresholds
 from jobs.cli import parse
-from jobs.cluster import connect
-from jobs.progress import duration_words
-from jobs.runs import EXIT_CODES, EXIT_OVER_BUDGET, JobRun, exit_code_of, job_run, say
+from jobs.cluster import connect, cpus
+from jobs.progress import Progress, duration_words
+from jobs.runs import EXIT_CODES, EXIT_OVER_BUDGET, JobRun, MachineFault, exit_code_of, job_run, say
 
 __all__ = ["VerdictOptions", "main"]
 
@@ -36,6 +39,7 @@ class VerdictOptions:
         dry_run: Print what would change and change nothing.
         thresholds: What a clip must reach.
         max_lead_in_seconds: As for jobs.curate, for clips that are cut now.
+        limits: As for jobs.curate, for sources that are cut now.
     """
 
     store: str
@@ -43,6 +47,7 @@ class VerdictOptions:
     dry_run: bool = False
     thresholds: Thresholds = field(default_factory=Thresholds)
     max_lead_in_seconds: float = CutConfig().max_lead_in_seconds
+    limits: Limits = field(default_factory=Limits)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +65,7 @@ def decide_again(options: VerdictOptions) -> int:
         apply_verdicts(store, options.thresholds, changes, before_commit=None)
         say(report(changes) + "\nnothing was changed (--dry-run)")
         return 0
-    with job_run(store, "verdict", options) as run:
+    with job_run(store, "verdict", options, lease_name="clips") as run:
         uncut = apply_verdicts(store, options.thresholds, changes, before_commit=run.lease.check)
         lost = cut_all(uncut, options, run, changes)
         run.counts = {
@@ -75,8 +80,13 @@ def decide_again(options: VerdictOptions) -> int:
 
 
 @ray.remote(num_cpus=1, retry_exceptions=False, scheduling_strategy="SPREAD")
-def cut_task(store: Store, uncut: UncutClips, thresholds: Thresholds, cut: CutConfig) -> Changes:
-    return cut_now_kept(store, uncut, thresholds, cut)
+def cut_task(
+    store: Store, uncut: UncutClips, thresholds: Thresholds, cut: CutConfig, limits: Limits
+) -> Changes | BadSource:
+    try:
+        return cut_now_kept(store, uncut, thresholds, cut, limits)
+    except BadSource as error:
+        return error
 
 
 def cut_all(uncut: Sequence[UncutClips], options: VerdictOptions, run: JobRun, changes: Changes) -> Counter[str]:
@@ -85,19 +95,38 @@ def cut_all(uncut: Sequence[UncutClips], options: VerdictOptions, run: JobRun, c
     if not uncut:
         return lost
     connect()
-    cut = CutConfig(max_lead_in_seconds=options.max_lead_in_seconds)
     say(f"cutting {sum(len(u.clip_ids) for u in uncut)} clips of {len(uncut)} sources that are kept only now")
-    waiting = {cut_task.remote(run.store, u, options.thresholds, cut): u for u in uncut}
-    while waiting:
+    progress = Progress("verdict", len(uncut), 0)
+    waiting: dict[ray.ObjectRef, UncutClips] = {}
+    remaining = iter(uncut)
+    while waiting or not progress.is_done:
+        for of_source in islice(remaining, 2 * cpus() - len(waiting)):
+            cut = CutConfig(max_lead_in_seconds=options.max_lead_in_seconds)
+            waiting[cut_task.remote(run.store, of_source, options.thresholds, cut, options.limits)] = of_source
         run.lease.check()
         ready, _ = ray.wait(list(waiting), num_returns=1, timeout=5.0)
         for ref in ready:
             of_source = waiting.pop(ref)
-            try:
-                changes.merge(ray.get(ref))
-            except BadSource as error:
-                lost[str(error)] += len(of_source.clip_ids)
+            outcome = outcome_of(ref)
+            if isinstance(outcome, Changes):
+                changes.merge(outcome)
+            else:
+                lost[str(outcome)] += len(of_source.clip_ids)
+            progress.done(0)
+        progress.show()
     return lost
+
+
+def outcome_of(ref: ray.ObjectRef) -> Changes | BadSource:
+    """What a task changed, or why it could not. Raises StoreUnavailable and MachineFault."""
+    try:
+        return ray.get(ref)
+    except StoreUnavailable:
+        raise
+    except OSError as error:
+        raise MachineFault(f"a worker could not go on: {error}") from error
+    except ray.exceptions.RayError as error:
+        return BadSource(SourceState.FAILED, "worker_died", (str(error).splitlines() or [""])[-1])
 
 
 def report(changes: Changes) -> str:

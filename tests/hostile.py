@@ -223,9 +223,12 @@ def _without_size(path: Path) -> None:
 
 
 def _huge_png(path: Path, side: int = 16_000) -> None:
-    """A picture that is really there, all black, in a few kilobytes: 32 MB unpacked, a gigabyte as RGBA."""
-    rows = zlib.compress(bytes(side * (side // 8 + 1)), 9)
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    """A picture that is really there: all black, a megabyte, and a gigabyte unpacked."""
+    packer = zlib.compressobj(9)
+    megabyte = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    again = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)  # stands alone, so it can be repeated
+    rows = megabyte + again * (side * (4 * side + 1) >> 20)
+    header = struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
     png = b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
@@ -233,7 +236,7 @@ def _huge_png(path: Path, side: int = 16_000) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("png", rate=24)
         stream.width = stream.height = 64
-        stream.pix_fmt = "gray"
+        stream.pix_fmt = "rgba"
         for pts in range(3):
             packet = av.Packet(png)
             packet.stream, packet.pts, packet.dts, packet.time_base = stream, pts, pts, 1 / RATE

@@ -44,6 +44,8 @@ def decoded(path: Path, limits: Limits = LIMITS) -> tuple[list[DecodedFrame], De
         ([-3, -2, 0], [-3, -2, 0], False),  # before the beginning, as edit lists have it
         ([None, 4, None, 5], [4, 5], False),
         ([0, 1 << 62, 1, 2], [0, 1, 2], False),  # no file lasts so long
+        ([1 << 62, -1 << 62, 1, 2], [1, 2], False),
+        ([17 * 10**10, 17 * 10**10 + 4], [17 * 10**10, 17 * 10**10 + 4], False),  # counted from 1970
         ([0, 100, 10**7, 101, 102], [0, 100, 101, 102], False),  # one glitch far ahead
         ([1000, 1001, 3, 1002], [1000, 1001, 1002], False),  # one glitch far back
         ([1000, *range(17)], [1000], True),  # a second timeline behind the first

@@ -142,6 +142,14 @@ def test_finding(wanted: list[str], found: list[str], here: Path) -> None:
     assert names(here, *(f"file://{spec}" for spec in absolute)) == found
 
 
+def test_the_order_is_that_of_the_names(here: Path) -> None:
+    fill(here, *(f"{folder}/{name}.mp4" for folder in "zamb" for name in "321"), ".hidden/1.mp4", "m/.hidden/.1.mp4")
+    ordered = [f"{folder}/{name}.mp4" for folder in "abmz" for name in "123"]
+    for wanted in ("**/*.mp4", "*/*.mp4", "?/[1-3].mp4"):
+        assert names(here, wanted) == ordered
+    assert [name for name in names(here, ".") if ".hidden" not in name] == ordered
+
+
 def test_what_was_passed_over_is_known(here: Path) -> None:
     fill(here, *TREE, *(f"many/{i}.jpg" for i in range(20)), *(f"kinds/x.{i}" for i in range(10)), "long.abcdefghijk")
     (here / "linked").symlink_to("sub")

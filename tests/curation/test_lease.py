@@ -25,7 +25,7 @@ TAKE_AND_WAIT = """
 import sys, time
 from curation.lease import Lease
 from curation.store import Store
-with Lease.take(Store.at(sys.argv[1]), "curate", "other-run", tell=print):
+with Lease.take(Store.at(sys.argv[1]), "clips", "other-run", tell=print):
     print("taken", flush=True)
     time.sleep(60)
 """
@@ -47,8 +47,8 @@ def holder_elsewhere(store: Store) -> Iterator[subprocess.Popen[str]]:
     process.wait()
 
 
-def take(store: Store, run_id: str = "run", job: str = "curate") -> Lease:
-    return Lease.take(store, job, run_id, tell=lambda line: None)
+def take(store: Store, run_id: str = "run", name: str = "clips") -> Lease:
+    return Lease.take(store, name, run_id, tell=lambda line: None)
 
 
 def test_it_can_be_taken_given_back_and_taken_again(store: Store) -> None:
@@ -57,8 +57,8 @@ def test_it_can_be_taken_given_back_and_taken_again(store: Store) -> None:
             held.check()
 
 
-def test_kinds_of_jobs_do_not_stand_in_each_others_way(store: Store) -> None:
-    with take(store, job="curate") as one, take(store, job="caption") as other:
+def test_jobs_on_different_tables_do_not_stand_in_each_others_way(store: Store) -> None:
+    with take(store, name="clips") as one, take(store, name="captions") as other:
         one.check()
         other.check()
 
@@ -86,7 +86,7 @@ def test_another_process_with_the_number_of_a_dead_one_is_not_taken_for_it() -> 
 
 def put_holder(store: Store, holder: Holder) -> None:
     lease._create_table(store)
-    assert lease._update(store, "curate", lease._read(store, "curate"), json.dumps(asdict(holder)))
+    assert lease._update(store, "clips", lease._read(store, "clips"), json.dumps(asdict(holder)))
 
 
 def test_a_silent_holder_on_another_machine_is_waited_for_and_then_replaced(
@@ -96,10 +96,19 @@ def test_a_silent_holder_on_another_machine_is_waited_for_and_then_replaced(
     put_holder(store, replace(this_process("far"), host="far"))
     told: list[str] = []
     began_s = time.monotonic()
-    with Lease.take(store, "curate", "run", tell=told.append) as held:
+    with Lease.take(store, "clips", "run", tell=told.append) as held:
         held.check()
     assert time.monotonic() - began_s > 2
     assert "far" in told[0]
+
+
+def test_a_holder_from_before_a_restart_of_this_machine_is_replaced(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "EXPIRES_S", 1.0)
+    put_holder(store, replace(this_process("before"), boot="another boot"))
+    with take(store) as held:
+        held.check()
 
 
 def test_a_holder_on_another_machine_that_renews_is_busy(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +118,7 @@ def test_a_holder_on_another_machine_that_renews_is_busy(store: Store, monkeypat
     with ThreadPoolExecutor(1) as pool:
         attempt = pool.submit(take, store)
         time.sleep(1.5)
-        lease._update(store, "curate", lease._read(store, "curate"), json.dumps(asdict(far)))
+        lease._update(store, "clips", lease._read(store, "clips"), json.dumps(asdict(far)))
         with pytest.raises(StoreBusy, match="far"):
             attempt.result(timeout=15)
 
@@ -119,13 +128,13 @@ def test_who_lost_it_may_not_commit(store: Store) -> None:
         put_holder(store, replace(this_process("thief"), host="far"))
         with pytest.raises(LeaseLost, match="thief"):
             held.check()
-    assert json.loads(lease._read(store, "curate")["holder"])["run_id"] == "thief", "nor give back what is not its own"
+    assert json.loads(lease._read(store, "clips")["holder"])["run_id"] == "thief", "nor give back what is not its own"
 
 
 def contend(uri: str, seen: dict[str, Any], number: int, start: float) -> int:
     store = Store.at(uri)
     time.sleep(max(0.0, start - time.time()))
-    return lease._update(store, "curate", seen, f"contender-{number}-{os.getpid()}")
+    return lease._update(store, "clips", seen, f"contender-{number}-{os.getpid()}")
 
 
 def test_of_many_contenders_exactly_one_succeeds(store: Store) -> None:
@@ -133,7 +142,7 @@ def test_of_many_contenders_exactly_one_succeeds(store: Store) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Pool(4) as pool:
         for _ in range(8):
-            seen, start = lease._read(store, "curate"), time.time() + 0.5
+            seen, start = lease._read(store, "clips"), time.time() + 0.5
             won = pool.starmap(contend, [(store.uri, seen, n, start) for n in range(8)], chunksize=1)
             assert sum(won) == 1
 
@@ -142,9 +151,9 @@ def test_renewing_keeps_the_lease_and_few_versions(store: Store, monkeypatch: py
     monkeypatch.setattr(lease, "RENEW_S", 0.05)
     monkeypatch.setattr(lease, "KEEP_VERSIONS_S", 0)
     with take(store) as held:
-        before = lease._read(store, "curate")["renewals"]
+        before = lease._read(store, "clips")["renewals"]
         time.sleep(1.5)
         held.check()
-        assert lease._read(store, "curate")["renewals"] > before + 3
+        assert lease._read(store, "clips")["renewals"] > before + 3
     versions = [*Path(lease._uri(store)).glob("_versions/*.manifest")]
     assert len(versions) < 10

@@ -8,6 +8,7 @@ import pytest
 
 from curation import reverdict
 from curation.curate import CurateConfig, CutConfig
+from curation.media import Limits
 from curation.records import BadSource
 from curation.reverdict import Changes, apply_verdicts, cut_now_kept
 from curation.store import Store
@@ -28,7 +29,7 @@ def decide(store: Store, thresholds: Thresholds) -> Changes:
     """What the job does, without Ray."""
     changes = Changes()
     for uncut in apply_verdicts(store, thresholds, changes, before_commit=lambda: None):
-        changes.merge(cut_now_kept(store, uncut, thresholds, CutConfig()))
+        changes.merge(cut_now_kept(store, uncut, thresholds, CutConfig(), Limits()))
     return changes
 
 
@@ -100,7 +101,7 @@ def test_a_source_that_is_not_what_it_was_is_named_and_its_clips_stay_rejected(
     path.unlink() if harm == "gone" else path.write_bytes(b"something else")
     (uncut,) = apply_verdicts(store, SHORT, Changes(), before_commit=lambda: None)
     with pytest.raises(BadSource, match=reason):
-        reverdict.cut_now_kept(store, uncut, SHORT, CutConfig())
+        reverdict.cut_now_kept(store, uncut, SHORT, CutConfig(), Limits())
     assert any(row["reason"] == "too_short" for row in table_rows(store)["clips"])
 
 

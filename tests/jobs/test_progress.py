@@ -53,7 +53,7 @@ def finished(state: str, reason: str | None, clips: dict[str, int], seconds: dic
 
 
 def funnel() -> Funnel:
-    made = Funnel(present=2, same_content=1)
+    made = Funnel(found=6, present=2, same_content=1)
     made.add(finished("curated", None, {"kept": 3, "too_dark": 1}, {"kept": 30.0, "too_dark": 2.0}))
     made.add(finished("curated", "damaged", {"damaged": 1}, {"damaged": 4.0}))
     made.add(finished("failed", "empty", {}, {}))
@@ -79,7 +79,14 @@ def test_the_funnel_adds_up_and_says_all_of_it() -> None:
         assert part in report
 
 
-def test_a_funnel_that_lost_something_is_a_fault() -> None:
+def test_a_funnel_that_lost_a_file_is_a_fault() -> None:
+    made = funnel()
+    made.found += 1
+    with pytest.raises(AssertionError, match="7 files were found, 6 are accounted for"):
+        made.counts()
+
+
+def test_a_funnel_that_lost_seconds_is_a_fault() -> None:
     made = funnel()
     made.seconds["kept"] -= 1
     with pytest.raises(AssertionError, match="do not add up"):

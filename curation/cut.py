@@ -182,7 +182,7 @@ class Cutter:
             if not is_inside:
                 if self._is_entry_for(packet, span):
                     packets, headers, is_usable = [], set(), True
-                elif packet.pts is None or self._is_too_long(packets, packet):
+                elif packet.pts is None or (packet.pts <= span.start_pts and self._is_too_long(packets, packet)):
                     packets, is_usable = [], False
             elif packet.pts is None:
                 raise CannotCopy("the file has packets without a presentation time")

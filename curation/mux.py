@@ -43,6 +43,7 @@ DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1
 # FFmpeg's decoders tell profiles and layouts of these apart by the tag alone.
 TAGGED_CODECS = frozenset({"prores", "hap", "dxv", "rawvideo"})
 HEVC_PARAMETER_SETS = range(32, 35)
+FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 HVCC_BYTES = 23  # of an hvcC without a parameter set
 
 
@@ -99,7 +100,9 @@ def container_for(
     """
     preferred = ("mov", "mp4") if prefer_mov else ("mp4", "mov")
     codec = video.codec_context.name
-    formats = ("matroska",) if codec in MATROSKA_VIDEO else preferred
+    # FFV1 leaves it to the container to say that it is of full range, and mp4 says nothing of range alone.
+    is_full_range_ffv1 = codec == "ffv1" and video.codec_context.color_range == FULL_RANGE
+    formats = ("matroska",) if codec in MATROSKA_VIDEO or is_full_range_ffv1 else preferred
     able = [name for name in formats if codec in _supported(name)] or ["matroska"]
     if codec not in _supported(able[0]):
         raise CannotCopy(f"no container carries {codec} beside its own")

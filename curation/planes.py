@@ -145,23 +145,18 @@ def _every(plane: NDArray, down: int, across: int) -> NDArray:
 
 def area_picture(planes: Planes) -> Picture:
     """Averaged planes, the longer luma side at most AREA_SIDE, chroma half of that. For closer looks and thumbnails."""
-    width, height = _fitted(planes.luma, AREA_SIDE)
-    chroma_size = (max(1, width // 2), max(1, height // 2))
-    luma = planes.luma_levels(_shrunk(planes.luma, (width, height)))
+    luma = area_luma(planes, AREA_SIDE)
+    chroma_size = (max(1, luma.shape[1] // 2), max(1, luma.shape[0] // 2))
     blue, red = (planes.chroma_levels(_shrunk(plane, chroma_size)) for plane in (planes.blue, planes.red))
     return luma, blue, red
 
 
 def area_luma(planes: Planes, longest: int) -> U8:
     """Averaged luma, its longer side at most `longest`; averaging keeps aliasing out of optical flow."""
-    return planes.luma_levels(_shrunk(planes.luma, _fitted(planes.luma, longest)))
-
-
-def _fitted(plane: NDArray, longest: int) -> tuple[int, int]:
-    """Width and height with the plane's aspect, the longer at most `longest`, neither under 1."""
-    height, width = plane.shape
+    height, width = planes.luma.shape
     scale = min(1.0, longest / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return planes.luma_levels(_shrunk(planes.luma, size))
 
 
 def _shrunk(plane: NDArray, size: tuple[int, int]) -> NDArray:

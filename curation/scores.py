@@ -82,7 +82,10 @@ class Score:
 
 
 def motion_px_per_s(clip: Measured) -> float | None:
-    """Mean optical flow (DIS, Kroeger et al. 2016) over the samples, in coded pixels per second."""
+    """Mean optical flow (DIS, Kroeger et al. 2016) over the samples, in coded pixels per second.
+
+    Reads low where more than a 16th of the longer side passes from frame to frame, see `measure.Sample`.
+    """
     speeds = [s.flow_px / float(s.flow_ticks * clip.time_base) for s in _samples_with_flow(clip)]
     return float(np.mean(speeds)) if speeds else None
 

@@ -14,8 +14,7 @@ __all__ = ["MAX_STEP_BACK_S", "MAX_STRAYS", "MAX_TICKS", "Meter", "Timeline"]
 MAX_STEP_BACK_S = 1.0
 # No picture is shown for longer than this: what claims to come later has a broken time.
 MAX_STEP_AHEAD_S = 3600.0
-# Times beyond these are broken, and in finer ticks they would not fit 64 bits. Clocks that count microseconds since 1970
-# are within.
+# Times beyond these are broken, and in finer ticks they would not fit 64 bits. Microseconds since 1970 are within.
 MAX_TICKS, MAX_TIME_S = 1 << 52, 1 << 36
 # So many frames in a row that do not fit are damage; one more, and the rest is taken for another timeline or picture.
 MAX_STRAYS = 16

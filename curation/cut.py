@@ -110,8 +110,6 @@ class Cutter:
         for packet in video.packets:
             # A player that begins at what is no entry shows garbage, or nothing.
             packet.is_keyframe = self._entry_rule.admits(packet)
-        last = max(shown, key=pts_of)
-        last.duration = span.end_pts - pts_of(last)
         sounds = self._collector.collect(span)
         return mux(format_name, video, sounds, span, self._audio_words(len(sounds))), len(shown)
 

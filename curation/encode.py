@@ -192,7 +192,7 @@ def _program(arguments: list[str], log: Path) -> Iterator[IO[bytes]]:
                 process.stdin.close()
             process.wait()
     if process.returncode != 0 or trouble is not None:
-        lines = log.read_text(errors="replace").strip().splitlines() or [str(trouble or "no message")]
+        lines = log.read_text(errors="replace").strip().splitlines() or [f"it ended with code {process.returncode}"]
         if any(os.strerror(errno.ENOSPC) in line for line in lines):
             # This machine's fault, not the clip's.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(log.parent))

@@ -254,8 +254,8 @@ def _check_streams(container: InputContainer, limits: Limits) -> None:
 def open_media(path: str | os.PathLike[str], limits: Limits) -> Iterator[InputContainer]:
     """The container of a local file, opened so that FFmpeg can reach no other file and no address.
 
-    The bytes go through a Python file object, every further open is refused, and only self-contained formats are
-    tried, so a path of any spelling is safe too (a name such as `concat:x` is only a name).
+    The bytes go through a Python file object, only self-contained formats are tried, every further open is refused, and
+    no protocol is left to a demuxer that opens by itself. FFmpeg never sees the name, so any spelling of it is safe.
 
     Raises BadSource: `unreadable`, `not_a_file`, `empty`, `not_media`, `no_index`, `names_other_files`,
     `too_many_bytes`, `too_many_streams`, `too_many_pixels`, `index_too_large`, `compressed_header`, `decode_timeout`;

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import zip_longest
 from typing import Any, Generic, TypeVar
 
 import av
@@ -151,7 +152,7 @@ def mux(format_name: str, video: VideoTrack, sounds: list[SoundTrack], span: Spa
     """
     file = io.BytesIO()
     is_mp4 = format_name in ("mp4", "mov")
-    first_dts = _give_decode_times(video, sounds, span)
+    first_dts = _give_times(video, sounds, span, hides=is_mp4)
     timescale = fine_timescale(span.time_base)
     firsts_s = [first_dts * span.time_base, *(pts_of(t.packets[0]) * t.time_base for t in sounds)]
     # Matroska has one clock, which starts with the earliest packet. In mp4 each track starts at 0 and its edit list
@@ -186,18 +187,39 @@ def mux(format_name: str, video: VideoTrack, sounds: list[SoundTrack], span: Spa
     )
 
 
-def _give_decode_times(video: VideoTrack, sounds: list[SoundTrack], span: Span) -> int:
-    """Sets the decode time of every packet; the first of the picture's is returned."""
-    dts = decode_times([pts_of(packet) for packet in video.packets])
-    for packet, ticks in zip(video.packets, dts, strict=True):
+def _give_times(video: VideoTrack, sounds: list[SoundTrack], span: Span, *, hides: bool) -> int:
+    """Sets the decode time of every packet, and how long each picture lasts; the picture's first decode time.
+
+    `hides`: an edit list will hide what lies beyond the span.
+    """
+    in_time = sorted(video.packets, key=pts_of)
+    _give_durations(in_time, span)
+    tail = [packet for packet in in_time if pts_of(packet) >= span.end_pts] if hides else []
+    # Some pictures between these are missing. mp4 stores what lies between decode times as durations, so the gap would
+    # be a long one near the end.
+    step = span.end_pts - pts_of(in_time[-len(tail) - 1])
+    for number, packet in enumerate(tail):
+        packet.pts = min(pts_of(packet), span.end_pts + number * step)
+    for packet, ticks in zip(video.packets, decode_times([pts_of(p) for p in video.packets]), strict=True):
         packet.dts = ticks
+    # And to Chromium a film lasts until its last picture, be it hidden.
+    for number, packet in enumerate(tail):
+        packet.pts = span.end_pts + number
     for track in sounds:
         for packet in track.packets:
             packet.dts = packet.pts
-    # The media then lasts as long as the edit that shows it; in mp4 only the last duration is stored.
-    last = video.packets[-1]
-    last.duration = max(last.duration or 1, span.end_pts - dts[-1])
-    return dts[0]
+    assert video.packets[0].dts is not None
+    return video.packets[0].dts
+
+
+def _give_durations(in_time: list[Packet[Any]], span: Span) -> None:
+    """A picture lasts until the next, and in the span no longer than the span."""
+    for packet, following in zip_longest(in_time, in_time[1:]):
+        end_pts = span.end_pts if following is None else pts_of(following)
+        if pts_of(packet) < span.end_pts:
+            end_pts = min(end_pts, span.end_pts)
+        if end_pts > pts_of(packet):
+            packet.duration = end_pts - pts_of(packet)
 
 
 def fine_timescale(time_base: Fraction) -> int:

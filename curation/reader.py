@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
@@ -17,19 +18,29 @@ from curation.geometry import normal_rotation
 __all__ = ["DamagedClip", "read_clip_frames", "read_frames", "upright_rgb"]
 
 BUFFER_BYTES = 1 << 18
+DEMUXER_OPTIONS = {
+    "ignore_editlist": "1",  # edit lists only repeat for players what the row says exactly
+    # A store may come from elsewhere: its bytes are a clip or nothing, and lead to no other file.
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm",
+    "protocol_whitelist": "none",
+    "enable_drefs": "0",
+}
+
+ReadableFile = BinaryIO | io.BufferedIOBase
+"""Anything that reads and seeks, such as an open file or a blob of Lance."""
 
 
 class DamagedClip(Exception):
     """The clip's bytes do not give the frames that its row promises."""
 
 
-def read_clip_frames(row: Mapping[str, Any], video: BinaryIO) -> Iterator[VideoFrame]:
+def read_clip_frames(row: Mapping[str, Any], video: ReadableFile) -> Iterator[VideoFrame]:
     """`read_frames` for a row of the clips table; `video` is its blob as a file object."""
     start_pts, end_pts = row["video_start_pts"], row["video_end_pts"]
     return read_frames(video, start_pts=start_pts, end_pts=end_pts, frames=row["frames"])
 
 
-def read_frames(video: BinaryIO, *, start_pts: int, end_pts: int, frames: int) -> Iterator[VideoFrame]:
+def read_frames(video: ReadableFile, *, start_pts: int, end_pts: int, frames: int) -> Iterator[VideoFrame]:
     """The clip's frames in order, as decoded: coded size, to be shown by `upright_rgb`.
 
     `video` is the blob as a file object (only the bytes that are needed are read). `start_pts`, `end_pts` and `frames`
@@ -38,8 +49,7 @@ def read_frames(video: BinaryIO, *, start_pts: int, end_pts: int, frames: int) -
     Raises DamagedClip when the bytes hold another number of frames than promised.
     """
     try:
-        # Edit lists only repeat for players what the row says exactly.
-        container = av.open(video, "r", options={"ignore_editlist": "1"}, buffer_size=BUFFER_BYTES)
+        container = av.open(video, "r", options=DEMUXER_OPTIONS, buffer_size=BUFFER_BYTES)
     except av.error.FFmpegError as error:
         raise DamagedClip(f"the clip's bytes are of no known container ({error.strerror})") from error
     with container:

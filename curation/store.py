@@ -28,7 +28,7 @@ __all__ = ["FinishedSource", "Store", "StoreUnavailable", "blob_table"]
 STORAGE_VERSION = "2.2"  # the first with blobs
 # A fragment holds at least so many bytes of video where the source has them: more would cost a worker memory several
 # times over, less would leave more fragments to be merged.
-BATCH_BYTES = 4 << 20
+BATCH_BYTES = 2 << 20
 BATCH_ROWS = 64
 INDEXED = {"sources": ("source_id", "uri"), "clips": ("clip_id", "source_id")}
 # Arrow's default allocator keeps the pages of every batch of videos that was written.

@@ -69,7 +69,7 @@ def look(file: Path | bytes) -> dict[str, Any]:
         notes: Any = frame.side_data
         kept = ("DISPLAYMATRIX", "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
         return {
-            "pixel aspect": stream.sample_aspect_ratio,
+            "pixel aspect": stream.sample_aspect_ratio or Fraction(1),
             "rotation": frame.rotation,
             "format": frame.format.name,
             "primaries": int(frame.color_primaries),

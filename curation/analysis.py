@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from curation.decode import Decoder
 from curation.geometry import Geometry, normal_rotation
 from curation.measure import Measurer
+from curation.measured import Measured
 from curation.media import Limits
 from curation.planes import bgr_of
 from curation.rate import RateMeter
 from curation.records import Clip, Span
-from curation.scores import Measured, scores_of
+from curation.scores import scores_of
 from curation.shots import ShotConfig, ShotDetector
 from curation.takes import Take, TakeConfig, TakeSplitter, trimmed
 

@@ -51,8 +51,7 @@ class Cutter:
         self._max_lead_in_s = max_lead_in_s
         assert stream.time_base is not None
         self._time_base: Fraction = stream.time_base
-        self.demuxer = container.format.name.split(",")[0]
-        self.stream_index = stream.index
+        self._demuxer = container.format.name.split(",")[0]
         context = stream.codec_context
         self._entry_rule = EntryRule(context.name, context.extradata)
         # The codec's parameters by the file's header, and those that the packets being read refer to.
@@ -90,7 +89,7 @@ class Cutter:
                 raise CannotCopy(f"{self._format} refuses the packets: {error.strerror}") from error
             self._give_up_sound(error.strerror)
             return self.cut(span, entry_pts, frames)
-        if shown > frames or self.demuxer not in TIMED_FORMATS:
+        if shown > frames or self._demuxer not in TIMED_FORMATS:
             self._check_decoded(clip, frames)
         return clip
 
@@ -110,7 +109,8 @@ class Cutter:
         for packet in video.packets:
             # A player that begins at what is no entry shows garbage, or nothing.
             packet.is_keyframe = self._entry_rule.admits(packet)
-        sounds = self._collector.collect(span)
+        lead_in_s = (span.start_pts - min(map(pts_of, video.packets))) * self._time_base
+        sounds = self._collector.collect(span, lead_in_s)
         return mux(format_name, video, sounds, span, self._audio_words(len(sounds))), len(shown)
 
     def _check_source(self) -> None:
@@ -118,12 +118,12 @@ class Cutter:
         context = self._video.codec_context
         if not self._entry_rule.knows(context.codec):
             raise CannotCopy(f"it is not known from which packets {context.name} can be decoded")
-        if context.name == "rawvideo" and self.demuxer != "mov":
+        if context.name == "rawvideo" and self._demuxer != "mov":
             raise CannotCopy("containers disagree on the layout of raw pictures")
-        if self.demuxer == "flv" and any(self._header_now != self._header for _ in self._packets()):
+        if self._demuxer == "flv" and any(self._header_now != self._header for _ in self._packets()):
             # They are not repeated where one seeks to, so that it would not be noticed later.
             raise CannotCopy("the codec's parameters change within the file")
-        if self.demuxer == "avi" and context.has_b_frames and not self._is_reordered():
+        if self._demuxer == "avi" and context.has_b_frames and not self._is_reordered():
             raise CannotCopy("AVI does not say when pictures are shown, and these packets do not tell either")
 
     def _is_reordered(self) -> bool:
@@ -160,7 +160,7 @@ class Cutter:
         self._collector = SoundCollector(self._container, self._video, [], hides=True)
 
     def _video_track(self, span: Span, entry_pts: int) -> VideoTrack:
-        for seconds in STREAMED_SEEK_BACK_S if self.demuxer in STREAMED_FORMATS else SEEK_BACK_S:
+        for seconds in STREAMED_SEEK_BACK_S if self._demuxer in STREAMED_FORMATS else SEEK_BACK_S:
             if packets := self._collect(span, entry_pts, seconds):
                 return VideoTrack(self._video, packets, Fraction(span.start_pts), Fraction(span.end_pts))
         raise CannotCopy(f"the keyframe at {float(entry_pts * self._time_base):.3f} s does not lead to the start again")
@@ -204,7 +204,7 @@ class Cutter:
         start = min(0, self._video.start_time or 0)
         target = start if seconds is None else entry_pts - int(seconds / self._time_base)
         try:
-            if seconds is None and self.demuxer in STREAMED_FORMATS:
+            if seconds is None and self._demuxer in STREAMED_FORMATS:
                 self._container.seek(0, unsupported_byte_offset=True)
             else:
                 self._container.seek(target, stream=self._video)
@@ -215,21 +215,22 @@ class Cutter:
     def _settled_packets(self) -> Iterator[Packet]:
         """The packets after a seek, without those whose times may be another's."""
         packets = self._packets()
-        if self.demuxer not in STREAMED_FORMATS:
+        if self._demuxer not in STREAMED_FORMATS:
             return packets
         first_pts = next((packet.pts for packet in packets if packet.pts is not None), 0)
         settled_pts = first_pts + SETTLING_S / self._time_base
         return dropwhile(lambda packet: packet.pts is None or packet.pts < settled_pts, packets)
 
     def _packets(self) -> Iterator[Packet]:
+        """Up to the end of the file, or to where it is damaged: what lies before is good."""
         try:
             for packet in self._container.demux(self._video):
                 if packet.has_sidedata("new_extradata"):
                     self._header_now = bytes(packet.get_sidedata("new_extradata"))
                 if packet.size:
                     yield packet
-        except (av.error.FFmpegError, OSError) as error:
-            raise CannotCopy(f"the file cannot be read here: {error.strerror}") from error
+        except (av.error.FFmpegError, OSError):
+            return
 
     def _is_entry_for(self, packet: Packet, span: Span) -> bool:
         return packet.pts is not None and packet.pts <= span.start_pts and self._entry_rule.admits(packet)

@@ -25,7 +25,7 @@ __all__ = ["DecodedFrame", "Decoder"]
 MAX_LAST_FRAME_S = 60.0
 # A file that was cut short ends with a picture that is partly there, and those that refer to it.
 MAX_TAIL_FRAMES = 4
-# Of a packet that begins a group of pictures, remembered until its frame comes out; a decoder holds back far fewer.
+# Packets are remembered until their frames come out; a decoder holds back far fewer.
 MAX_ENTRIES_AHEAD = 1024
 # Containers and codecs where each packet is a frame that is shown, unless it is interlaced: a field may have its own.
 FRAME_A_PACKET_FORMATS, FRAME_A_PACKET_CODECS = frozenset({"mov", "matroska", "flv"}), frozenset({"h264", "hevc"})
@@ -37,7 +37,8 @@ class DecodedFrame:
 
     `pts` and `duration` are ticks of the stream's time base (`duration` 0 where the file does not say). `is_entry`:
     decoding may start here (see `entry.EntryRule`). `is_damaged`: data was refused or errors were concealed, in this
-    frame or in one since the last entry, or frames are missing beside it.
+    frame or in one since the last entry, or frames are missing beside it. `packet_bytes`: size of the packet with its
+    time; None where no packet has it, as with a field a packet.
     """
 
     picture: VideoFrame
@@ -45,6 +46,7 @@ class DecodedFrame:
     duration: int
     is_entry: bool
     is_damaged: bool
+    packet_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Decoder:
         self._awaited = _Awaited(container.format.name.split(",")[0], codec.name)
         self._entry_rule = EntryRule(codec.name, codec.extradata)
         self._entry_pts: dict[int, None] = {}  # a set in order of arrival
+        self._packet_bytes: dict[int, int] = {}  # by time, in order of arrival
         self._max_duration = int(MAX_LAST_FRAME_S / self.time_base)
         self._now_pts: int | None = None  # of the last frame that came out
         self._broken_until: int | None = None
@@ -177,7 +180,9 @@ class Decoder:
                 self._broken_until = None
         if picture.is_corrupt:
             self._break(pts)
-        return DecodedFrame(picture, pts, self._duration(picture), is_entry, self._broken_until is not None)
+        packet_bytes = self._packet_bytes.pop(pts, None)
+        is_damaged = self._broken_until is not None
+        return DecodedFrame(picture, pts, self._duration(picture), is_entry, is_damaged, packet_bytes)
 
     def _duration(self, picture: VideoFrame) -> int:
         ticks = picture.duration or 0
@@ -237,7 +242,12 @@ class Decoder:
         self._awaited.add(packet)
         if packet.is_corrupt:
             self._break(packet.pts)
-        if packet.pts is not None and self._entry_rule.admits(packet):
+        if packet.pts is None:
+            return
+        self._packet_bytes[packet.pts] = packet.size
+        if len(self._packet_bytes) > MAX_ENTRIES_AHEAD:
+            del self._packet_bytes[next(iter(self._packet_bytes))]
+        if self._entry_rule.admits(packet):
             self._entry_pts[packet.pts] = None
             if len(self._entry_pts) > MAX_ENTRIES_AHEAD:
                 del self._entry_pts[next(iter(self._entry_pts))]

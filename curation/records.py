@@ -65,7 +65,7 @@ class Clip:
     rate_fps: float
     width: int
     height: int
-    scores: dict[str, float | int | bool | None]
+    scores: dict[str, float | int | bool | str | list[str] | None]
     perceptual_hash: int | None
     thumbnail: bytes | None
 

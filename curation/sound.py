@@ -35,24 +35,31 @@ class SoundCollector:
         # Where a stream is known to have no packet, in its ticks: from, to (None: its end).
         self._silences: dict[int, tuple[int, int | None]] = {}
 
-    def collect(self, span: Span) -> list[SoundTrack]:
-        """A track for each stream that sounds within the span, the packets' times strictly rising."""
-        gatherings = {stream.index: self._gathering(stream, span) for stream in self._sounds}
+    def collect(self, span: Span, lead_in_s: Fraction = Fraction(0)) -> list[SoundTrack]:
+        """A track for each stream that sounds within the span, the packets' times strictly rising.
+
+        `lead_in_s`: how long before the span its picture begins.
+        """
+        gatherings = {s.index: _Gathering(s, span, self._roll_s(s, lead_in_s)) for s in self._sounds}
         wanted = {index for index, gathering in gatherings.items() if not self._is_silent(index, gathering)}
         for seconds in SEEK_BACK_S:
             missing = {index for index in wanted if not gatherings[index].reaches_back}
             if not missing:
                 break
-            gatherings |= {index: self._gathering(gatherings[index].stream, span) for index in missing}
+            gatherings |= {index: gatherings[index].again() for index in missing}
             self._read_beside_picture(span, [gatherings[index] for index in missing], seconds)
         for index in wanted:
             if not gatherings[index].is_complete:
-                gatherings[index] = self._read_alone(self._gathering(gatherings[index].stream, span))
+                gatherings[index] = self._read_alone(gatherings[index].again())
         tracks = [gathering.track() for gathering in gatherings.values()]
         return [track for track in tracks if track is not None]
 
-    def _gathering(self, stream: AudioStream, span: Span) -> _Gathering:
-        return _Gathering(stream, span, hides=self._hides)
+    def _roll_s(self, stream: AudioStream, lead_in_s: Fraction) -> Fraction:
+        if not self._hides:
+            return Fraction(0)
+        codec = stream.codec_context.codec.canonical_name
+        # Where Opus begins before time 0, Chromium takes a film to be longer by what the picture begins earlier still.
+        return max(ROLL_S.get(codec, Fraction(0)), lead_in_s if codec == "opus" else Fraction(0))
 
     def _is_silent(self, index: int, gathering: _Gathering) -> bool:
         if index not in self._silences:
@@ -79,17 +86,19 @@ class SoundCollector:
 
     def _read_alone(self, gathering: _Gathering) -> _Gathering:
         """Sound that lies anywhere in the file; what was learnt of its absence is kept."""
-        stream, fresh = gathering.stream, gathering.again()
+        stream = gathering.stream
         if self._seek(int(gathering.roll_start), stream):
-            fresh.feed_all(self._packets([stream]))
-        if not fresh.reaches_back and self._seek(min(0, stream.start_time or 0), stream):
-            fresh = gathering.again()
-            fresh.feed_all(self._packets([stream]))
-        if fresh.is_over and fresh.track() is None:
-            self._silences[stream.index] = (int(fresh.start), fresh.over_pts)
-        elif not fresh.is_over:
-            self._silences[stream.index] = (fresh.heard_until, None)
-        return fresh
+            gathering.feed_all(self._packets([stream]))
+        if not gathering.reaches_back:
+            gathering = gathering.again()
+            if not self._seek(min(0, stream.start_time or 0), stream):
+                return gathering
+            gathering.feed_all(self._packets([stream]))
+        if not gathering.is_over:
+            self._silences[stream.index] = (gathering.heard_until, None)
+        elif gathering.track() is None:
+            self._silences[stream.index] = (int(gathering.start), gathering.over_pts)
+        return gathering
 
     def _seek(self, pts: int, stream: VideoStream | AudioStream) -> bool:
         try:
@@ -113,13 +122,13 @@ class _Gathering:
     `reaches_back`: reading began early enough. `is_over`: a packet beyond the span came.
     """
 
-    def __init__(self, stream: AudioStream, span: Span, *, hides: bool):
+    def __init__(self, stream: AudioStream, span: Span, roll_s: Fraction):
+        """`roll_s`: how long before the span a decoder must begin."""
         assert stream.time_base is not None
-        self.stream, self._span, self._hides = stream, span, hides
+        self.stream, self._span, self.roll_s = stream, span, roll_s
         ratio = span.time_base / stream.time_base
         self.start, self.end = span.start_pts * ratio, span.end_pts * ratio
         codec = stream.codec_context.codec.canonical_name
-        self.roll_s = ROLL_S.get(codec, Fraction(0)) if hides else Fraction(0)
         self.roll_start = self.start - self.roll_s / stream.time_base
         self._spare = 0 if codec in INDEPENDENT or codec.startswith("pcm_") else 1
         self._packets: deque[Packet] = deque()
@@ -127,7 +136,7 @@ class _Gathering:
         self.over_pts = 0
 
     def again(self) -> _Gathering:
-        return _Gathering(self.stream, self._span, hides=self._hides)
+        return _Gathering(self.stream, self._span, self.roll_s)
 
     def feed_all(self, packets: Iterable[Packet]) -> None:
         for packet in packets:

@@ -76,8 +76,8 @@ CASES = {
     "h264.mp4": Encoding(gop_frames=12, b_frames=3, keyframes_at_cuts=False, audio_codec="aac"),
     "late.mov": Encoding(gop_frames=12, b_frames=2, keyframes_at_cuts=False, start_offset_s=Fraction(3)),
     "stream.ts": Encoding(gop_frames=12, b_frames=2, keyframes_at_cuts=False, audio_codec="aac"),
-    "av1.webm": Encoding("libsvtav1", gop_frames=12),
-    "vp9.webm": Encoding("libvpx-vp9", gop_frames=12),
+    "av1.webm": Encoding("libsvtav1", gop_frames=12, audio_codec="libopus"),
+    "vp9.webm": Encoding("libvpx-vp9", gop_frames=12, audio_codec="libopus"),
     "turned.mp4": Encoding(gop_frames=12, b_frames=2, keyframes_at_cuts=False, rotation_deg=90),
 }
 

@@ -243,12 +243,18 @@ def test_damage_before_a_span_costs_it_nothing(tmp_path: Path) -> None:
     assert read(clip, 6) == source.shown(first, first + 6)
 
 
-def test_a_file_that_ends_early(tmp_path: Path) -> None:
-    path = encode(tmp_path / "short.ts", "libx264", {"g": "12", "bf": "2"}, 96)
+@pytest.mark.parametrize("suffix", ["ts", "mp4", "mkv", "flv"])
+def test_a_file_that_ends_early(suffix: str, tmp_path: Path) -> None:
+    whole = encode(tmp_path / "whole.mp4", "libx264", {"g": "12", "bf": "2"}, 96)
+    path = tmp_path / f"short.{suffix}"
+    front = ("-movflags", "faststart") if suffix == "mp4" else ()
+    program("-i", str(whole), "-c", "copy", *front, str(path))
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     source = decoded(path)
-    assert 40 < len(source.frames) < 96
+    n = len(source.frames)
+    assert 40 < n < 96
     check(source, 30, 38)
+    check(source, n - 6, n - 2)
 
 
 def test_cuts_in_any_order_with_one_cutter(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from curation.decode import Decoder
 from curation.film import Edit, Encoding, SceneSpec, encode_film, render
 from curation.geometry import Geometry
 from curation.measure import FrameMeasure, Measurer, Sample
+from curation.measured import Measured, lit_range
 from curation.media import Limits, main_video_stream, open_media
-from curation.scores import SCORES, Measured, lit_range, scores_of
+from curation.scores import SCORES, scores_of
 from curation.tables import CLIPS
 
 RGB = NDArray[np.uint8]

@@ -13,7 +13,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from curation.boundary import Look
 from curation.decode import Decoder
+from curation.fingerprint import fingerprint_of
 from curation.geometry import Geometry, normal_rotation
 from curation.measure import Measurer
 from curation.measured import Measured
@@ -22,7 +24,7 @@ from curation.planes import bgr_of
 from curation.rate import RateMeter
 from curation.records import Clip, Span
 from curation.scores import scores_of
-from curation.shots import ShotConfig, ShotDetector
+from curation.shots import ShotConfig, shot_detector
 from curation.takes import Take, TakeConfig, TakeSplitter, trimmed
 
 __all__ = ["Analysis", "Looks"]
@@ -69,20 +71,21 @@ class Analysis:
         self.time_base = self.decoder.time_base
         self.rate = RateMeter(self.time_base, [stream.base_rate, stream.guessed_rate, stream.average_rate])
         self._splitter = TakeSplitter(takes, self.time_base)
-        self._shots = ShotDetector(shots)
+        self._shots = shot_detector(shots)
         self.looks: Looks | None = None
         self.first_pts = 0
         self.end_pts = 0
         self.trimmed_ticks = 0
 
     def __iter__(self) -> Iterator[Clip]:
-        measurer = Measurer(self.time_base)
+        measurer = Measurer(self.time_base, Fraction(self._stream.sample_aspect_ratio or 1))
         for frame in self.decoder:
             if self.looks is None:
                 self.looks, self.first_pts = looks_of(frame.picture, self._stream), frame.pts
             self.rate.feed(frame.pts)
-            measure, bgr, sample = measurer.feed(frame)
-            for take in self._splitter.feed(measure, sample, self._shots.feed(bgr)):
+            measure, picture, sample = measurer.feed(frame)
+            boundaries = self._shots.feed(Look(picture))
+            for take in self._splitter.feed(measure, sample, boundaries):
                 yield self._clip(take)
         for take in self._splitter.flush(measurer.flush(), self._shots.flush()):
             yield self._clip(take)
@@ -97,6 +100,7 @@ class Analysis:
         end_index = kept.first_index + len(kept.frames)
         picture = middle_picture(kept, geometry)
         measured = Measured(kept.frames, kept.samples, end_index, self.time_base, geometry)
+        fingerprint = fingerprint_of(kept.frames, kept.end_pts, self.time_base, geometry, measured.active_box)
         return Clip(
             source_id=self._source_id,
             span=span,
@@ -109,6 +113,7 @@ class Analysis:
             scores=scores_of(measured),
             perceptual_hash=None if picture is None else perceptual_hash(picture),
             thumbnail=None if picture is None else jpeg_of(picture),
+            fingerprint=None if fingerprint is None else fingerprint.to_bytes(),
         )
 
     @property

@@ -27,7 +27,7 @@ from curation.verdicts import Thresholds, thresholds_id, verdict
 __all__ = ["CurateConfig", "CutConfig", "SourceCuration", "unusable_source_row"]
 
 # Raised by hand when the code gives other clips or scores for the same config, so that stores are curated anew.
-CODE_GENERATION = 1
+CODE_GENERATION = 2
 # Deblocking is left out of pictures that no other refers to: no drift, and up to a tenth of the time.
 SKIP_LOOP_FILTER = "noref"
 HDR_TRANSFERS = frozenset({"smpte2084", "arib_std_b67"})
@@ -65,7 +65,7 @@ class CurateConfig:
     def config_hash(self, state: SourceState) -> str:
         """Key of finished work. Thresholds are not in it, because verdicts are given again without decoding; limits
         are only where they may have been why a source is not curated."""
-        parts = [CODE_GENERATION, asdict(self.shots), asdict(self.takes), asdict(self.cut)]
+        parts = [CODE_GENERATION, self.shots.identity(), asdict(self.takes), asdict(self.cut)]
         return digest("curation", *parts, *([] if state is SourceState.CURATED else [asdict(self.limits)]))
 
 
@@ -139,6 +139,7 @@ class SourceCuration:
             "rotation": self._analysis.looks.geometry.rotation,
             **clip.scores,
             "perceptual_hash": clip.perceptual_hash,
+            "fingerprint": clip.fingerprint,
             "thumbnail": clip.thumbnail,
             "cut": self._config.cut.cut,
             "thresholds_id": thresholds_id(self._config.thresholds),

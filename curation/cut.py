@@ -229,7 +229,7 @@ class Cutter:
                     self._header_now = bytes(packet.get_sidedata("new_extradata"))
                 if packet.size:
                     yield packet
-        except (av.error.FFmpegError, OSError):
+        except (av.error.FFmpegError, OSError, IndexError):  # of PyAV 18.1, see `decode.Decoder._demuxed`
             return
 
     def _is_entry_for(self, packet: Packet, span: Span) -> bool:

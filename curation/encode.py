@@ -34,7 +34,7 @@ from av.video.stream import VideoStream
 from curation.decode import Decoder
 from curation.geometry import normal_rotation
 from curation.media import Limits, main_video_stream, open_media
-from curation.mp4_edits import TrackEdit, write_edits
+from curation.mp4_edits import BrokenMovie, TrackEdit, write_edits
 from curation.mux import ClipFile, fine_timescale
 from curation.records import BadSource, Span
 from curation.samples import Samples
@@ -254,7 +254,10 @@ def _finished(file: io.BytesIO, span: Span, times: list[int], samples: list[Samp
     file.seek(0)
     edits = [TrackEdit(pts[0] * time_base, span.duration_s)]
     edits += [TrackEdit(Fraction(AAC_PRIMING_SAMPLES, s.rate_hz), span.duration_s) for s in samples]
-    write_edits(file, edits)
+    try:
+        write_edits(file, edits)
+    except BrokenMovie as error:
+        raise CannotEncode(f"ffmpeg wrote a file that is broken: {error}") from error
     end_pts = pts[0] + -int(-span.duration_s // time_base)
     audio = "encoded" if samples else "none"
     return ClipFile(file.getvalue(), "mp4", pts[0], end_pts, time_base, 0, audio)

@@ -27,8 +27,10 @@ __all__ = ["Holder", "Lease", "LeaseLost", "StoreBusy", "this_process"]
 RENEW_S = 10.0
 EXPIRES_S = 45.0
 KEEP_VERSIONS_S = 600
-# Jobs that change the same tables share a lease.
-LEASES = ("clips", "captions", "latents")
+# Jobs that change the same tables share a lease. A table is made whole and never gets another row: two could add
+# the same one at once. A lease that is new here comes in a table of its own, which older stores get like any other.
+LEASE_TABLES = {"leases": ("clips", "captions", "latents"), "model_leases": ("model_scores",)}
+LEASES = tuple(name for names in LEASE_TABLES.values() for name in names)
 FREE = ""
 
 
@@ -94,7 +96,7 @@ class Lease:
         Waits, at most `EXPIRES_S`, where the holder is or was on another machine or in another boot and may have died;
         `tell` says so.
         """
-        _create_table(store)
+        _create_tables(store)
         holder = this_process(run_id)
         seen, seen_since_s = _read(store, name), time.monotonic()
         while True:
@@ -144,36 +146,36 @@ class Lease:
                 if row["holder"] != json.dumps(asdict(self._holder)):
                     return  # lost: check() says so
                 _update(self._store, self._name, row, row["holder"])
-                dataset = lance.dataset(_uri(self._store), storage_options=self._store.storage_options)
+                dataset = lance.dataset(_uri(self._store, self._name), storage_options=self._store.storage_options)
                 dataset.cleanup_old_versions(timedelta(seconds=KEEP_VERSIONS_S))
             except (StoreUnavailable, OSError, ValueError):
                 continue  # the store may come back before the lease expires; commits are checked on their own
 
 
-def _uri(store: Store) -> str:
-    return store.table_uri("leases")
+def _uri(store: Store, name: str) -> str:
+    return store.table_uri(next(table for table, names in LEASE_TABLES.items() if name in names))
 
 
-def _create_table(store: Store) -> None:
-    table = pa.table(
-        {"lease": list(LEASES), "holder": [FREE] * len(LEASES), "renewals": pa.array([0] * len(LEASES), pa.int64())}
-    )
-    try:
-        lance.write_dataset(
-            table,
-            _uri(store),
-            mode="create",
-            data_storage_version=STORAGE_VERSION,
-            storage_options=store.storage_options,
-        )
-    except OSError as error:
-        if "already exists" not in str(error):
-            raise store.unavailable("written", error) from error
+def _create_tables(store: Store) -> None:
+    for names in LEASE_TABLES.values():
+        renewals = pa.array([0] * len(names), pa.int64())
+        table = pa.table({"lease": list(names), "holder": [FREE] * len(names), "renewals": renewals})
+        try:
+            lance.write_dataset(
+                table,
+                _uri(store, names[0]),
+                mode="create",
+                data_storage_version=STORAGE_VERSION,
+                storage_options=store.storage_options,
+            )
+        except OSError as error:
+            if "already exists" not in str(error):
+                raise store.unavailable("written", error) from error
 
 
 def _read(store: Store, name: str) -> dict:
     try:
-        dataset = lance.dataset(_uri(store), storage_options=store.storage_options)
+        dataset = lance.dataset(_uri(store, name), storage_options=store.storage_options)
         rows = dataset.to_table(filter=f"lease = '{name}'").to_pylist()
     except (ValueError, OSError) as error:
         raise store.unavailable("read", error) from error
@@ -186,7 +188,7 @@ def _update(store: Store, name: str, seen: dict, holder: str) -> bool:
     where = f"lease = '{name}' AND renewals = {seen['renewals']}"
     quoted = holder.replace("'", "''")
     try:
-        dataset = lance.dataset(_uri(store), storage_options=store.storage_options)
+        dataset = lance.dataset(_uri(store, name), storage_options=store.storage_options)
         updated = dataset.update({"holder": f"'{quoted}'", "renewals": str(seen["renewals"] + 1)}, where=where)
     except (ValueError, OSError) as error:
         raise store.unavailable("written", error) from error

@@ -12,7 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-__all__ = ["TrackEdit", "write_edits"]
+__all__ = ["BrokenMovie", "TrackEdit", "write_edits"]
+
+
+class BrokenMovie(Exception):
+    """The file is not as muxers should write it: it was made of damaged packets, or a time fits into no box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +35,34 @@ def write_edits(file: io.BytesIO, edits: Sequence[TrackEdit | None]) -> None:
     """Give each track of a finished mp4 or mov its edit list, in track order, in place; None leaves a track as it is.
 
     The movie header must be the last box, as muxers leave it when they cannot know its size ahead: nothing moves.
+    Raises BrokenMovie, and leaves the file as it was.
     """
-    data = file.getbuffer()
-    top = list(_boxes(data, 0, len(data)))
-    kind, moov_start, body_start, moov_end = top[-1]
-    assert kind == b"moov", f"the last box is {kind!r}"
-    moov = bytes(data[body_start:moov_end])
-    data.release()
+    try:
+        moov_start, moov = _movie_header(file)
+        edited = _box(b"moov", _edited_movie(moov, edits))
+    except struct.error as error:
+        raise BrokenMovie(f"a box does not hold what it must: {error}") from error
     file.seek(moov_start)
     file.truncate()
-    file.write(_box(b"moov", _edited_movie(moov, edits)))
+    file.write(edited)
+
+
+def _movie_header(file: io.BytesIO) -> tuple[int, bytes]:
+    """Where it begins, and its content."""
+    with file.getbuffer() as data:
+        kind, start, body_start, end = list(_boxes(data, 0, len(data)))[-1]
+        if kind != b"moov":
+            raise BrokenMovie(f"the last box is {kind!r}")
+        return start, bytes(data[body_start:end])
 
 
 def _edited_movie(moov: bytes, edits: Sequence[TrackEdit | None]) -> bytes:
     boxes = [(kind, moov[start:end]) for kind, start, _, end in _boxes(moov, 0, len(moov))]
     header = next(box for kind, box in boxes if kind == b"mvhd")
     timescale = _timescale(header)
-    assert sum(kind == b"trak" for kind, _ in boxes) == len(edits)
+    tracks = sum(kind == b"trak" for kind, _ in boxes)
+    if tracks != len(edits):
+        raise BrokenMovie(f"{tracks} tracks for {len(edits)} streams")
     remaining = iter(edits)
     parts = []
     for kind, box in boxes:
@@ -102,7 +117,8 @@ def _boxes(data: bytes | memoryview, start: int, end: int) -> Iterator[tuple[byt
         if size == 1:
             (size,) = struct.unpack_from(">Q", data, body)
             body += 8
-        assert 8 <= size <= end - start, f"box {kind!r} of {size} bytes at {start}"
+        if not 8 <= size <= end - start:
+            raise BrokenMovie(f"box {kind!r} of {size} bytes at {start}")
         yield kind, start, body, start + size
         start += size
 

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from curation.entry import nal_length_bytes, nal_units
 from curation.matroska_aspect import write_pixel_aspect
-from curation.mp4_edits import TrackEdit, write_edits
+from curation.mp4_edits import BrokenMovie, TrackEdit, write_edits
 from curation.records import Span
 
 __all__ = [
@@ -150,6 +150,15 @@ def mux(format_name: str, video: VideoTrack, sounds: list[SoundTrack], span: Spa
 
     Raises CannotCopy where the container has no place for something, av.error.FFmpegError where it refuses it.
     """
+    try:
+        return _muxed(format_name, video, sounds, span, audio)
+    except OverflowError as error:  # of PyAV, which holds times in 64 bits
+        raise CannotCopy("a packet's time is out of all bounds") from error
+    except BrokenMovie as error:  # FFmpeg adds its error for a damaged packet of AV1 to the size of the media
+        raise CannotCopy(f"{format_name} does not take the packets, damaged as they are ({error})") from error
+
+
+def _muxed(format_name: str, video: VideoTrack, sounds: list[SoundTrack], span: Span, audio: str) -> ClipFile:
     file = io.BytesIO()
     is_mp4 = format_name in ("mp4", "mov")
     first_dts = _give_times(video, sounds, span, hides=is_mp4)

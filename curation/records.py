@@ -54,7 +54,8 @@ class Clip:
 
     `entry_pts` is the presentation time of the keyframe at or before the start from which a decoder gets the span's
     frames right; a lossless cut begins there. `scores` has one value for each column of `scores.SCORES`, None where
-    a clip is too short to be measured. `thumbnail` is a JPEG, upright and with square pixels.
+    a clip is too short to be measured. `thumbnail` is a JPEG, upright and with square pixels. `fingerprint`: see
+    `fingerprint.Fingerprint`.
     """
 
     source_id: str
@@ -68,6 +69,7 @@ class Clip:
     scores: dict[str, float | int | bool | str | list[str] | None]
     perceptual_hash: int | None
     thumbnail: bytes | None
+    fingerprint: bytes | None
 
 
 def digest(*parts: object) -> str:

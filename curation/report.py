@@ -2,22 +2,16 @@
 
 The page opens from a file, without a network. Everything in it that came from footage or its name passes through
 Jinja's autoescape; a content security policy lets no script run but the page's own. All numbers are also embedded as
-JSON, with bins and thresholds, so that a script in the page can compute what other thresholds would keep.
+JSON, with bins, thresholds and the scores of many clips, from which the page computes what other thresholds would keep.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import math
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from curation import report_view as view
 from curation import report_words as words
@@ -32,18 +26,17 @@ from curation.report_data import (
     sample_clips,
     sample_sources,
 )
-from curation.report_distributions import COLUMNS, Histogram, distributions
+from curation.report_distributions import SIZE_COLUMN, Column, Histogram, distributions
+from curation.report_page import rendered, write_whole
+from curation.report_whatif import what_if_data
+from curation.score_batches import model_scores_by_clip
 from curation.store import Store
 from curation.verdicts import RULES, Thresholds
 
 __all__ = ["Report", "ReportConfig", "write_report"]
 
-# No network, no inline handlers, no script or style but the two whose hashes follow.
-POLICY = (
-    "default-src 'none'; img-src 'self' file: data:; media-src 'self' file:; "
-    "script-src {script}; style-src {style}; base-uri 'none'; form-action 'none'"
-)
-DATA_VERSION = 1
+DATA_VERSION = 2
+SCRIPTS = ("report.js", "what_if.js", "sliders.js")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +46,18 @@ class ReportConfig:
     Attributes:
         clips_per_reason: Most clips shown of those kept, and of those rejected for each reason.
         max_sources: Most sources listed.
+        slider_clips: Most clips whose scores are in the page, for its sliders: about 200 bytes each. Of a larger store
+            a fair draw is taken, and counts are scaled.
         play: What it may cost to make the shown clips play.
     """
 
     clips_per_reason: int = 48
     max_sources: int = 2000
+    slider_clips: int = 100_000
     play: PlayConfig = field(default_factory=PlayConfig)
 
     def __post_init__(self) -> None:
-        for name in ("clips_per_reason", "max_sources"):
+        for name in ("clips_per_reason", "max_sources", "slider_clips"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
 
@@ -91,13 +87,17 @@ def write_report(
     funnel = read_funnel(sources, clips)
     thresholds = read_thresholds(runs)
     judged_by = thresholds.get(next(iter(funnel.thresholds), ""))
-    histograms = distributions(clips, judged_by)
+    histograms = distributions(store, judged_by)
+    columns = [h.column for h in histograms if h.column.name != SIZE_COLUMN]
     shown = sample_clips(clips, sources, funnel.clips, config.clips_per_reason, thresholds)
+    shown = with_models(store, shown, [column.name for column in columns])
     players = write_players(shown, clips, out, config.play, tell)
     listed = sample_sources(sources, config.max_sources)
     kept = kept_by_source(clips, (row["source_id"] for row in listed))
     left_out = view.left_out_of(players.values())
-    html = _render(
+    html = rendered(
+        "report.html.j2",
+        SCRIPTS,
         store_uri=store.uri,
         store_name=posixpath.basename(store.uri) or store.uri,
         headline=view.headline(funnel),
@@ -108,50 +108,28 @@ def write_report(
         source_rows=view.source_funnel(funnel),
         clip_rows=view.clip_funnel(funnel),
         sections=view.sheets_of(funnel, shown, players, judged_by),
-        columns=COLUMNS,
+        columns=columns,
         charts=[chart_of(histogram) for histogram in histograms],
         found=funnel.found.count,
         seen=funnel.seen.count,
         sources=[view.source_row(row, kept[row["source_id"]]) for row in listed],
-        data=_data(funnel, histograms, shown, judged_by),
+        data=_data(funnel, histograms, columns, shown, judged_by)
+        | {"store": store.uri, "what_if": what_if_data(store, histograms, judged_by, config.slider_clips)},
     )
-    _write_whole(out / "index.html", html)
+    write_whole(out / "index.html", html)
     remove_stale(out, players.values())
     return Report(out / "index.html", view.summary_of(funnel), tuple(left_out))
 
 
-def _render(**content: Any) -> str:
-    environment = Environment(
-        loader=PackageLoader("curation", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters = ("visible", "count", "number", "clock", "size")
-    environment.filters.update({name: getattr(words, name) for name in filters})
-    style, script = (_asset(name) for name in ("report.css", "report.js"))
-    return environment.get_template("report.html.j2").render(
-        policy=POLICY.format(script=_hash_of(script), style=_hash_of(style)),
-        style=Markup(style),
-        script=Markup(script),
-        **content,
-    )
-
-
-def _asset(name: str) -> str:
-    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
-
-
-def _hash_of(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Whoever has the page open never meets half of one."""
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+def with_models(
+    store: Store, shown: Mapping[str, Sequence[ShownClip]], names: Sequence[str]
+) -> dict[str, list[ShownClip]]:
+    """The same clips with what models said of them."""
+    said = model_scores_by_clip(store, [clip.row["clip_id"] for some in shown.values() for clip in some], names)
+    return {
+        reason: [replace(clip, row={**clip.row, **said[clip.row["clip_id"]]}) for clip in some]
+        for reason, some in shown.items()
+    }
 
 
 # -- for scripts
@@ -160,6 +138,7 @@ def _write_whole(path: Path, text: str) -> None:
 def _data(
     funnel: Funnel,
     histograms: Sequence[Histogram],
+    columns: Sequence[Column],
     shown: Mapping[str, Sequence[ShownClip]],
     judged_by: Thresholds | None,
 ) -> dict[str, Any]:
@@ -169,14 +148,14 @@ def _data(
         "thresholds_known": judged_by is not None,
         "sources": [{"state": s, "reason": r, "count": t.count} for (s, r), t in funnel.sources.items()],
         "outcomes": {reason: {"count": t.count, "seconds": t.seconds} for reason, t in funnel.clips.items()},
-        "columns": [{"name": column.name, "says": column.says} for column in COLUMNS],
+        "columns": [{"name": column.name, "says": column.says} for column in columns],
         "rules": [
             {
                 "reason": rule.reason,
                 "column": rule.column,
                 "bound": rule.bound,
                 "threshold": rule.threshold,
-                "value": _finite(getattr(judged_by, rule.threshold)) if judged_by else None,
+                "value": words.finite(getattr(judged_by, rule.threshold)) if judged_by else None,
             }
             for rule in RULES
         ],
@@ -184,6 +163,8 @@ def _data(
             {
                 "column": h.column.name,
                 "edges": h.edges,
+                "is_log": h.is_log,
+                "is_integer": h.column.is_integer,
                 "labels": h.labels,
                 "kept": h.kept,
                 "rejected_here": h.rejected_here,
@@ -196,14 +177,9 @@ def _data(
             clip.row["clip_id"]: {
                 "reason": clip.reason,
                 "uri": clip.source.get("uri"),
-                "scores": {column.name: _finite(clip.row[column.name]) for column in COLUMNS},
+                "scores": {column.name: words.finite(clip.row.get(column.name)) for column in columns},
             }
             for some in shown.values()
             for clip in some
         },
     }
-
-
-def _finite(value: float | None) -> float | None:
-    """JSON has no infinity: a threshold that is switched off is null."""
-    return None if value is None or not math.isfinite(value) else value

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from curation.report_distributions import Histogram, round_step
-from curation.report_words import count, number
+from curation.report_words import count, number, visible
 
 __all__ = ["Bar", "Chart", "Line", "Part", "Tick", "chart_of"]
 
@@ -46,6 +46,7 @@ class Bar:
     says: str
     label: str
     total: int
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Chart:
     bars: tuple[Bar, ...]
     ticks: tuple[Tick, ...]
     lines: tuple[Line, ...]
-    notes: tuple[str, ...]
+    off_axis: tuple[str, ...]
     width: float = WIDTH
     height: float = HEIGHT
     baseline: float = HEIGHT - BOTTOM
@@ -85,9 +86,9 @@ class Chart:
 def chart_of(histogram: Histogram) -> Chart:
     """The shapes of one histogram."""
     axis = _Axis(histogram)
-    lines, notes = [], []
+    lines, off_axis = [], []
     for limit in histogram.limits:
-        if limit.value is None or histogram.labels or math.isinf(limit.value):
+        if limit.value is None or histogram.has_names or limit.value == limit.rule.off:
             continue
         value = float(limit.value)
         # An integer column is rejected from the next integer on: the line goes between the two bins.
@@ -99,10 +100,8 @@ def chart_of(histogram: Histogram) -> Chart:
             fits_right = x + 4 + len(label) * LETTER < WIDTH
             lines.append(Line(x, label, "start" if fits_right else "end", len(lines) % 2))
         else:
-            notes.append(f"{label} lies {'left' if edge < histogram.edges[0] else 'right'} of the axis")
-    if histogram.missing:
-        notes.append(f"{count(histogram.missing)} without a value")
-    return Chart(histogram, _bars(histogram, axis), _ticks(histogram, axis), tuple(lines), tuple(notes))
+            off_axis.append(f"{label} lies {'left' if edge < histogram.edges[0] else 'right'} of the axis")
+    return Chart(histogram, _bars(histogram, axis), _ticks(histogram, axis), tuple(lines), tuple(off_axis))
 
 
 class _Axis:
@@ -130,9 +129,10 @@ def _bars(histogram: Histogram, axis: _Axis) -> tuple[Bar, ...]:
     for index, groups in enumerate(counts):
         x, end = axis.x(histogram.edges[index]), axis.x(histogram.edges[index + 1])
         gap = 0.5 if end - x > 3 else 0.0
-        label = _bin_words(histogram, index)
+        label = visible(_bin_words(histogram, index))
         parts = ", ".join(f"{count(n)} {words}" for n, words in zip(groups, GROUP_WORDS, strict=True) if n)
-        bars.append(Bar(x + gap, end - x - 2 * gap, _parts(groups, tallest), f"{label}: {parts}", label, sum(groups)))
+        says = f"{label}: {parts}"
+        bars.append(Bar(x + gap, end - x - 2 * gap, _parts(groups, tallest), says, label, sum(groups), index))
     return tuple(bars)
 
 
@@ -148,7 +148,7 @@ def _parts(groups: tuple[int, ...], tallest: int) -> tuple[Part, ...]:
 
 
 def _bin_words(histogram: Histogram, index: int) -> str:
-    if histogram.labels:
+    if histogram.has_names:
         return histogram.labels[index]
     low, high = histogram.edges[index], histogram.edges[index + 1]
     if index == 0 and histogram.is_open_below:
@@ -161,7 +161,7 @@ def _bin_words(histogram: Histogram, index: int) -> str:
 
 
 def _ticks(histogram: Histogram, axis: _Axis) -> tuple[Tick, ...]:
-    if histogram.labels:
+    if histogram.has_names:
         return ()
     low, high = histogram.edges[0], histogram.edges[-1]
     if histogram.column.is_integer and len(histogram.kept) <= TICKS and histogram.edges[1] - low == 1:

@@ -10,7 +10,7 @@ import heapq
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import lance
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from curation.records import SourceState
 from curation.tables import CLIPS
-from curation.verdicts import RULES, Rule, Thresholds, thresholds_id
+from curation.verdicts import RULES, Rule, Thresholds, recorded_thresholds, thresholds_id
 
 __all__ = [
     "KEPT",
@@ -40,7 +40,7 @@ KEPT = "kept"
 UNNAMED = "unnamed"  # a rejected row without a reason: no code writes one, but none may get lost here
 LOOK_UP_IDS = 500
 
-CLIP_COLUMNS = [name for name in CLIPS.names if name not in ("thumbnail", "video", "perceptual_hash")]
+CLIP_COLUMNS = [name for name in CLIPS.names if name not in ("thumbnail", "video", "perceptual_hash", "fingerprint")]
 SOURCE_COLUMNS = [
     *("source_id", "uri", "bytes", "modified", "state", "reason", "detail", "container", "codec", "pix_fmt"),
     *("bit_depth", "width", "height", "coded_height", "rotation", "rate_num", "rate_den", "is_variable_rate"),
@@ -198,8 +198,8 @@ def _thresholds_in(config: Any) -> Iterator[Thresholds]:
     """Wherever a job's config nests them: every mapping that has just their fields."""
     if not isinstance(config, dict):
         return
-    if config.keys() == {field.name for field in fields(Thresholds)}:
-        yield Thresholds(**config)
+    if (thresholds := recorded_thresholds(config)) is not None:
+        yield thresholds
     for value in config.values():
         yield from _thresholds_in(value)
 
@@ -229,7 +229,8 @@ def sample_clips(
     thresholds: Mapping[str, Thresholds],
 ) -> dict[str, list[ShownClip]]:
     """At most `limit` clips of each reason, in the order of the draw: any first few of them are a fair draw too."""
-    rows = {reason: sampled_rows(clips, _where(reason), CLIP_COLUMNS, limit) for reason in reasons}
+    columns = [name for name in CLIP_COLUMNS if name in clips.schema.names]  # an older store has fewer scores
+    rows = {reason: sampled_rows(clips, _where(reason), columns, limit) for reason in reasons}
     by_id = _sources_of(sources, {row["source_id"] for some in rows.values() for row in some})
     return {
         reason: [

@@ -17,12 +17,12 @@ import lance
 
 from curation import report_words as words
 from curation.records import SourceState
+from curation.report_cards import Card, card_of, sign_of
 from curation.report_clips import Player
-from curation.report_data import KEPT, Funnel, Limit, ShownClip, Tally
+from curation.report_data import KEPT, Funnel, ShownClip, Tally
 from curation.verdicts import RULES, Thresholds
 
 __all__ = [
-    "Card",
     "FunnelRow",
     "Sheet",
     "SourceRow",
@@ -55,21 +55,6 @@ class FunnelRow:
     bar_percent: float
     share: str
     target: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """One clip on a contact sheet, in words."""
-
-    clip_id: str
-    name: str
-    uri: str
-    width: int
-    height: int
-    coding: str
-    facts: tuple[str, ...]
-    verdict: tuple[str, ...]
-    player: Player
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +209,10 @@ def sheets_of(
     judged_by: Thresholds | None,
 ) -> list[Sheet]:
     sheets = []
+    on_page = frozenset(players)
     for reason, some in shown.items():
         in_order = sorted(some, key=_place)
-        cards = tuple(_card(clip, players[clip.row["clip_id"]]) for clip in in_order)
+        cards = tuple(card_of(clip, players[clip.row["clip_id"]], on_page) for clip in in_order)
         total, rule = funnel.clips[reason].count, _rule_of(reason, judged_by)
         sheets.append(Sheet(reason, _target(reason), reason == KEPT, total, rule, cards))
     return sheets
@@ -241,40 +227,7 @@ def _rule_of(reason: str, judged_by: Thresholds | None) -> str | None:
     if rule is None:
         return None
     value = words.number(getattr(judged_by, rule.threshold)) if judged_by else "not recorded"
-    return f"{rule.column} {_sign(rule.bound)} {rule.threshold} = {value}"
-
-
-def _sign(bound: str) -> str:
-    return "<" if bound == "min" else ">"
-
-
-def _card(clip: ShownClip, player: Player) -> Card:
-    row, uri = clip.row, clip.source.get("uri") or "source not in the table"
-    coding = "H.264 (encoded)" if row["encoded_because"] else clip.source.get("codec") or "unknown codec"
-    facts = (
-        f"at {words.timecode(row['start_s'])}",
-        words.clock(row["duration_s"]),
-        f"{row['width']}×{row['height']}",  # noqa: RUF001 - a times sign
-        f"{words.number(row['rate_fps'])} fps",
-        f"turned {row['rotation']}°" if row["rotation"] else "",
-        "HDR" if clip.source.get("is_hdr") else "",
-    )
-    name = posixpath.basename(uri.rstrip("/")) or uri
-    verdict = _verdict_words(row, clip.limit)
-    return Card(row["clip_id"], name, uri, row["width"], row["height"], coding, facts, verdict, player)
-
-
-def _verdict_words(row: Mapping[str, Any], limit: Limit | None) -> tuple[str, ...]:
-    """The value that spoke against a clip and the threshold that it broke: `duration_s 0.58`, `< min_seconds 1`."""
-    if row["keep"]:
-        return ()
-    if limit is None:
-        return (str(row["reason"]),)
-    value, threshold = row[limit.rule.column], limit.value
-    texts = [words.number(value), "(not recorded)" if threshold is None else words.number(threshold)]
-    if texts[0] == texts[1]:  # 0.9999 and 1
-        texts = [repr(value), repr(threshold)]
-    return f"{limit.rule.column} {texts[0]}", f"{_sign(limit.rule.bound)}\u00a0{limit.rule.threshold} {texts[1]}"
+    return f"{rule.column} {sign_of(rule.bound)} {rule.threshold} = {value}"
 
 
 # -- sources

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
-__all__ = ["clock", "count", "number", "share", "size", "visible"]
+__all__ = ["clock", "count", "finite", "number", "share", "size", "visible"]
 
 GROUP = "\u202f"  # narrow no-break space: 1 234
 # Control characters, and those that turn the direction of the text around them or break lines.
@@ -45,6 +46,11 @@ def clock(seconds: float) -> str:
         minutes, rest = divmod(round(seconds), 60)
         return f"{minutes} min {rest:02d} s"
     return f"{seconds / 3600:,.1f} h".replace(",", GROUP)
+
+
+def finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN: null instead."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def timecode(seconds: float) -> str:

@@ -7,7 +7,7 @@ never cut is cut from its source, packet by packet.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,18 +20,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.curate import CannotCut, CurateConfig, CutConfig, cut_span, cutter_of, video_columns
+from curation.duplicate_verdicts import (
+    PAIR_COLUMNS,
+    RANK_COLUMNS,
+    DuplicateConfig,
+    Loss,
+    losses_of,
+    rows_by_id,
+    verdict_columns,
+)
 from curation.ingest import file_hash, local_copy
 from curation.media import Limits
 from curation.records import BadSource, SourceState, Span
+from curation.score_batches import model_scores_by_clip, rule_columns
 from curation.store import Store, blob_table
 from curation.tables import CLIPS
-from curation.verdicts import RULES, Thresholds, thresholds_id, verdict
+from curation.verdicts import Thresholds, thresholds_id, verdict
 
-__all__ = ["Changes", "UncutClips", "apply_verdicts", "cut_now_kept"]
+__all__ = ["Changes", "UncutClips", "apply_verdicts", "cut_now_kept", "losses_by"]
 
 # Clips whose bytes are in memory at once.
 CUT_AT_ONCE = 8
-VERDICT_COLUMNS = ("keep", "reason", "thresholds_id")
+VERDICT_COLUMNS = ("keep", "reason", "duplicate_of", "duplicate_kind", "thresholds_id")
 
 
 @dataclass(slots=True)
@@ -64,20 +74,26 @@ class UncutClips:
 
 
 def apply_verdicts(
-    store: Store, thresholds: Thresholds, changes: Changes, before_commit: Callable[[], None] | None
+    store: Store,
+    thresholds: Thresholds,
+    changes: Changes,
+    before_commit: Callable[[], None] | None,
+    same: DuplicateConfig | None = None,
 ) -> list[UncutClips]:
     """Give every clip its verdict and land those that need no cutting in one version; the clips that do.
 
     `before_commit` is called right before anything lands; without it nothing lands, and what would change is counted.
-    Memory holds one fragment's scores, not the table.
+    Memory holds one fragment's scores, not the table, and the pairs of duplicates. A clip that is yet to be cut
+    may beat another: settle them again once it is, because cutting may fail.
     """
     clips = store.open("clips")
+    losses = losses_by(store, thresholds, same or DuplicateConfig())
     updated: list[lance.FragmentMetadata] = []
     modified: list[int] = []
     uncut: dict[str, list[str]] = {}
     for fragment in clips.get_fragments():
-        rows = _rows_of(fragment)
-        decided = _decide(rows, thresholds, changes, uncut, counts_uncut=before_commit is None)
+        rows = _rows_of(store, fragment)
+        decided = _decide(rows, thresholds, losses, changes, uncut, counts_uncut=before_commit is None)
         if decided is not None and before_commit is not None:
             metadata, modified = fragment.update_columns(decided, left_on="clip_id", right_on="clip_id")
             updated.append(metadata)
@@ -96,14 +112,18 @@ def apply_verdicts(
     return [UncutClips(source_id, tuple(clip_ids)) for source_id, clip_ids in uncut.items()]
 
 
-def _rows_of(fragment: Any) -> list[dict[str, Any]]:
-    columns = {"clip_id", "source_id", "duration_s", "video_bytes", *VERDICT_COLUMNS, *(r.column for r in RULES)}
-    return fragment.to_table(columns=sorted(columns)).to_pylist()
+def _rows_of(store: Store, fragment: Any) -> list[dict[str, Any]]:
+    """What rules look at, measured or said by a model, and what there was before."""
+    known = {"clip_id", "source_id", "duration_s", "video_bytes", *VERDICT_COLUMNS, *rule_columns(fragment.schema)}
+    rows = fragment.to_table(columns=sorted(known & set(fragment.schema.names))).to_pylist()
+    said = model_scores_by_clip(store, [row["clip_id"] for row in rows])
+    return [row | said[row["clip_id"]] for row in rows]
 
 
 def _decide(
     rows: Iterable[dict[str, Any]],
     thresholds: Thresholds,
+    losses: Mapping[str, Loss],
     changes: Changes,
     uncut: dict[str, list[str]],
     *,
@@ -114,18 +134,33 @@ def _decide(
     decided = []
     for row in rows:
         reason = verdict(row, thresholds)
-        if reason is None and row["video_bytes"] is None:
+        loss = losses.get(row["clip_id"]) if reason is None else None
+        if reason is None and loss is None and row["video_bytes"] is None:
             uncut.setdefault(row["source_id"], []).append(row["clip_id"])
             if counts_uncut:
                 changes.add(row["reason"], None, row["duration_s"])
             continue
-        changes.add(row["reason"], reason, row["duration_s"])
-        if (row["reason"], row["thresholds_id"]) != (reason, current):
-            decided.append((row["clip_id"], reason is None, reason, current))
+        now = verdict_columns(loss, reason)
+        changes.add(row["reason"], now["reason"], row["duration_s"])
+        now |= {"thresholds_id": current}
+        if any(row.get(name) != value for name, value in now.items()):
+            decided.append({"clip_id": row["clip_id"], **now})
     if not decided:
         return None
     schema = pa.schema([CLIPS.field("clip_id"), *(CLIPS.field(name) for name in VERDICT_COLUMNS)])
-    return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in decided], schema=schema)
+    return pa.Table.from_pylist(decided, schema=schema)
+
+
+def losses_by(store: Store, thresholds: Thresholds, same: DuplicateConfig) -> dict[str, Loss]:
+    """The duplicates among the clips that these thresholds keep."""
+    clips = store.open("clips")
+    if "duplicate_of" not in clips.schema.names:
+        return {}  # a store from before duplicates were looked for, in a dry run
+    pairs = store.open("duplicates").to_table(columns=list(PAIR_COLUMNS)).to_pylist()
+    ids = {pair[name] for pair in pairs for name in ("clip_id", "other_id")}
+    rows = rows_by_id(clips, ids, {*RANK_COLUMNS, *rule_columns(clips.schema)})
+    said = model_scores_by_clip(store, [row["clip_id"] for row in rows])
+    return losses_of(pairs, [row for row in rows if verdict(row | said[row["clip_id"]], thresholds) is None], same)
 
 
 def cut_now_kept(store: Store, uncut: UncutClips, thresholds: Thresholds, cut: CutConfig, limits: Limits) -> Changes:
@@ -180,5 +215,5 @@ def _cut_rows(
                 file, because = cut_span(cutter, path, span, row["entry_pts"], row["frames"], row["cut"], config.limits)
             except CannotCut as error:
                 raise BadSource(SourceState.FAILED, "cannot_cut", str(error)) from error
-            verdict_now = {"keep": True, "reason": None, "thresholds_id": thresholds_id(thresholds)}
+            verdict_now = verdict_columns(None) | {"thresholds_id": thresholds_id(thresholds)}
             yield row | verdict_now | video_columns(file, because)

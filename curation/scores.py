@@ -10,8 +10,13 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
+from curation.camera_scores import CAMERA_SCORES
+from curation.coding import CODING_SCORES
+from curation.colors import COLOR_SCORES
 from curation.measure import Sample
 from curation.measured import Measured, Score, ScoreValue
+from curation.overlay import OVERLAY_SCORES
+from curation.rhythm import RHYTHM_SCORES
 
 __all__ = ["SCORES", "scores_of"]
 
@@ -91,6 +96,8 @@ def _side(name: str) -> Callable[[Measured], ScoreValue]:
     return side_of
 
 
+ACTIVE_BOX = "active picture box inside borders and caption bars, display pixels"
+
 SCORES: tuple[Score, ...] = (
     Score("motion_px_per_s", pa.float64(), "mean optical flow, coded pixels per second, from 0", motion_px_per_s),
     Score("motion_share_per_s", pa.float64(), "the same in longer sides of the picture, from 0", motion_share_per_s),
@@ -99,13 +106,18 @@ SCORES: tuple[Score, ...] = (
     Score("luma_spread_levels", pa.float64(), "mean standard deviation inside a frame, 0 to 127", luma_spread_levels),
     Score("is_still", pa.bool_(), "no part of the picture changes", is_still),
     Score("damaged_frames", pa.int32(), "frames that the decoder concealed or refused data for", damaged_frames),
-    Score("active_x_px", pa.int32(), "active picture box inside black borders, display pixels", _side("x")),
-    Score("active_y_px", pa.int32(), "active picture box inside black borders, display pixels", _side("y")),
-    Score("active_width_px", pa.int32(), "active picture box inside black borders, display pixels", _side("width")),
-    Score("active_height_px", pa.int32(), "active picture box inside black borders, display pixels", _side("height")),
+    Score("active_x_px", pa.int32(), ACTIVE_BOX, _side("x")),
+    Score("active_y_px", pa.int32(), ACTIVE_BOX, _side("y")),
+    Score("active_width_px", pa.int32(), ACTIVE_BOX, _side("width")),
+    Score("active_height_px", pa.int32(), ACTIVE_BOX, _side("height")),
     Score("short_side_px", pa.int32(), "shorter side of the active picture, display pixels", short_side_px),
     Score("aspect", pa.float64(), "width over height of the active picture", aspect),
-    Score("border_share", pa.float64(), "share of the picture that is black border, 0 to 1", border_share),
+    Score("border_share", pa.float64(), "share of the picture outside the active box, 0 to 1", border_share),
+    *CAMERA_SCORES,
+    *COLOR_SCORES,
+    *OVERLAY_SCORES,
+    *RHYTHM_SCORES,
+    *CODING_SCORES,
 )
 
 

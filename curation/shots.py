@@ -1,17 +1,18 @@
-"""Shot boundaries by scenedetect's detectors, fed frame by frame from the one decode.
+"""Which method finds shot boundaries, and scenedetect's detectors as one of them, fed from the one decode.
 
-The detectors are given frame indices as their clock, so that times stay exact on variable rates: a boundary is the
-index of the first frame of a new scene, and the caller knows that frame's presentation time.
+All methods count frames, so that times stay exact on variable rates: a boundary is the index of the first frame of a
+new scene, and the caller knows that frame's presentation time.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
+from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -26,9 +27,16 @@ from scenedetect.detectors import (
     ThresholdDetector,
 )
 
-__all__ = ["BoundarySieve", "ShotConfig", "ShotDetector", "ShotMethod"]
+from curation.boundary import Boundary, BoundaryDetector, Look
+from curation.combined import CombinedDetector
+from curation.planes import bgr_of
+from curation.transnet_shots import TransNetShots, check_weights, weights_digest
 
-ShotMethod = Literal["content", "adaptive", "threshold", "histogram", "hash"]
+__all__ = ["BoundarySieve", "ShotConfig", "ShotMethod", "UnitedDetectors", "shot_detector"]
+
+ShotMethod = Literal["combined", "transnetv2", "content", "adaptive", "threshold", "histogram", "hash"]
+# These find every kind of boundary themselves and are not united with others.
+WHOLE_METHODS = ("combined", "transnetv2")
 
 # A clock that counts frames; the value cancels out, because all lengths are given in frames.
 FRAME_CLOCK = FrameTimecode(0, Fraction(25))
@@ -45,16 +53,21 @@ class ShotConfig:
     """How scenes are found.
 
     Attributes:
-        shots: scenedetect detectors whose boundaries are united: content (cuts, by change of hue, saturation and
+        shots: combined (cuts, dissolves, fades; not flashes and motion), or transnetv2 (a network, with shot_weights),
+            or scenedetect detectors whose boundaries are united: content (cuts, by change of hue, saturation and
             brightness), threshold (fades through black: the black is a scene of its own), adaptive (content against
             its neighbours), histogram, hash.
-        content_threshold: Mean change between two frames that makes a cut, in 8-bit levels (scenedetect's default).
-        fade_level: Mean level under which a picture counts as black for fades, in 8-bit levels (scenedetect's default).
+        shot_weights: File with the weights of transnetv2.
+        content_threshold: content: mean change between two frames that makes a cut, in 8-bit levels
+            (scenedetect's default).
+        fade_level: threshold: mean level under which a picture counts as black for fades, in 8-bit levels
+            (scenedetect's default).
         min_scene_frames: Boundaries closer than this are one, and a picture that is back within fewer frames was
             interrupted by a flash, not cut.
     """
 
-    shots: tuple[ShotMethod, ...] = ("content", "threshold")
+    shots: tuple[ShotMethod, ...] = ("combined",)
+    shot_weights: Path | None = None
     content_threshold: float = 27.0
     fade_level: float = 12.0
     min_scene_frames: int = 6
@@ -65,12 +78,25 @@ class ShotConfig:
         unknown = [name for name in self.shots if name not in get_args(ShotMethod)]
         if unknown:
             raise ValueError(f"shots={list(self.shots)}: must be out of {', '.join(get_args(ShotMethod))}")
+        whole = [name for name in self.shots if name in WHOLE_METHODS]
+        if whole and len(self.shots) > 1:
+            raise ValueError(f"shots={list(self.shots)}: {whole[0]} goes with no other method")
+        if ("transnetv2" in self.shots) != (self.shot_weights is not None):
+            given = "None" if self.shot_weights is None else f"'{self.shot_weights}'"
+            raise ValueError(f"shot_weights={given}: must be given with shots=['transnetv2'], and only with it")
+        if self.shot_weights is not None:
+            check_weights(self.shot_weights)
         if not 0 < self.content_threshold <= 255:
             raise ValueError(f"content_threshold={self.content_threshold}: must be within (0, 255]")
         if not 0 < self.fade_level <= 255:
             raise ValueError(f"fade_level={self.fade_level}: must be within (0, 255]")
         if not 1 <= self.min_scene_frames <= MAX_MIN_SCENE_FRAMES:
             raise ValueError(f"min_scene_frames={self.min_scene_frames}: must be within [1, {MAX_MIN_SCENE_FRAMES}]")
+
+    def identity(self) -> dict[str, Any]:
+        """What decides about boundaries: of a file of weights not where it lies but what is in it."""
+        weights = None if self.shot_weights is None else weights_digest(self.shot_weights)
+        return asdict(self) | {"shot_weights": weights}
 
 
 class _OneCallScore(ContentDetector):
@@ -201,8 +227,17 @@ class BoundarySieve:
         return [boundary]
 
 
-class ShotDetector:
-    """Feed small BGR pictures in order; get boundaries as frame indices, all of them a little in the past."""
+def shot_detector(config: ShotConfig) -> BoundaryDetector:
+    """The detector that a config asks for."""
+    if config.shots == ("combined",):
+        return CombinedDetector(config.min_scene_frames)
+    if config.shot_weights is not None:
+        return TransNetShots(config.shot_weights)
+    return UnitedDetectors(config)
+
+
+class UnitedDetectors:
+    """A `boundary.BoundaryDetector`: the boundaries of scenedetect's detectors, united by a `BoundarySieve`."""
 
     def __init__(self, config: ShotConfig):
         self._detectors = [CUT_DETECTORS[name](config) for name in config.shots if name in CUT_DETECTORS]
@@ -213,18 +248,17 @@ class ShotDetector:
         self._sieve = BoundarySieve(config.min_scene_frames, self._back_at)
         self._index = -1
 
-    def feed(self, bgr: NDArray[np.uint8]) -> list[int]:
-        """Boundaries that this frame made certain, each the index of a scene's first frame. The first fed is 0."""
+    def feed(self, look: Look) -> list[Boundary]:
         self._index += 1
+        bgr = bgr_of(look.picture)
         self._pictures.append(bgr)
         now = FrameTimecode(self._index, FRAME_CLOCK)
         cuts = [cut.frame_num for detector in self._detectors for cut in detector.process_frame(now, bgr)]
         fades = self._fades.feed(now, bgr) if self._fades else []
-        return self._sieve.feed(self._index, cuts, fades)
+        return [Boundary(index) for index in self._sieve.feed(self._index, cuts, fades)]
 
-    def flush(self) -> list[int]:
-        """Boundaries that only the end decides. Nothing may be fed afterwards."""
-        return self._sieve.flush()
+    def flush(self) -> list[Boundary]:
+        return [Boundary(index) for index in self._sieve.flush()]
 
     def _back_at(self, cut: int) -> int | None:
         """The frame, fewer than min_scene_frames after a cut, that shows the picture from before it again."""

@@ -112,7 +112,7 @@ class SoundCollector:
         try:
             # The last packets are empty, and of no stream.
             yield from (packet for packet in self._container.demux(streams) if packet.size)
-        except (av.error.FFmpegError, OSError):
+        except (av.error.FFmpegError, OSError, IndexError):  # of PyAV 18.1, see `decode.Decoder._demuxed`
             return
 
 

@@ -17,11 +17,12 @@ from itertools import islice
 from typing import Any
 
 import lance
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from lance.fragment import write_fragments
 
-from curation.tables import CLIPS, RUNS, SOURCES
+from curation.tables import CLIPS, DUPLICATES, FINGERPRINTS, MODEL_SCORES, MODELS, RUNS, SOURCES
 
 __all__ = ["FinishedSource", "Store", "StoreUnavailable", "blob_table"]
 
@@ -30,10 +31,26 @@ STORAGE_VERSION = "2.2"  # the first with blobs
 # times over, less would leave more fragments to be merged.
 BATCH_BYTES = 2 << 20
 BATCH_ROWS = 64
-INDEXED = {"sources": ("source_id", "uri"), "clips": ("clip_id", "source_id")}
+SORT_ROWS, SORT_SAMPLE = 2_000_000, 100_000
+INDEXED = {
+    "sources": ("source_id", "uri"),
+    "clips": ("clip_id", "source_id"),
+    "fingerprints": ("key", "source"),
+    "duplicates": ("clip_id", "other_id"),
+    "model_scores": ("clip_id",),
+}
+SORTED = {"fingerprints": "key"}
 # Arrow's default allocator keeps the pages of every batch of videos that was written.
 pa.set_memory_pool(pa.system_memory_pool())
-SCHEMAS = {"sources": SOURCES, "clips": CLIPS, "runs": RUNS}
+SCHEMAS = {
+    "sources": SOURCES,
+    "clips": CLIPS,
+    "fingerprints": FINGERPRINTS,
+    "duplicates": DUPLICATES,
+    "models": MODELS,
+    "model_scores": MODEL_SCORES,
+    "runs": RUNS,
+}
 
 
 class StoreUnavailable(Exception):
@@ -80,13 +97,14 @@ class Store:
     def create(self) -> None:
         """Make the tables that are not there yet, and give older tables the columns that have been added since."""
         for table, schema in SCHEMAS.items():
-            if (dataset := self._open(table)) is None:
-                dataset = self._create(table, schema)
+            if (dataset := self.find(table)) is None:
+                dataset = self.make(table, schema)
             missing = [f for f in schema if f.name not in dataset.schema.names]
             if missing:
                 dataset.add_columns([f.with_nullable(True) for f in missing])
 
-    def _create(self, table: str, schema: pa.Schema) -> lance.LanceDataset:
+    def make(self, table: str, schema: pa.Schema) -> lance.LanceDataset:
+        """An empty table; the one that is there, where another run was faster. Raises StoreUnavailable."""
         empty = pa.Table.from_batches([], schema=schema)
         try:
             return lance.write_dataset(
@@ -104,12 +122,13 @@ class Store:
 
     def open(self, table: str, version: int | str | None = None) -> lance.LanceDataset:
         """A table at its newest or a pinned version. Raises StoreUnavailable."""
-        dataset = self._open(table, version)
+        dataset = self.find(table, version)
         if dataset is None:
             raise StoreUnavailable(f"there is no store at {self.uri} (no table {table!r}); make one with jobs.curate")
         return dataset
 
-    def _open(self, table: str, version: int | str | None = None) -> lance.LanceDataset | None:
+    def find(self, table: str, version: int | str | None = None) -> lance.LanceDataset | None:
+        """A table, None where there is none. Raises StoreUnavailable."""
         try:
             return lance.dataset(self.table_uri(table), version=version, storage_options=self.storage_options)
         except (ValueError, OSError) as error:
@@ -212,6 +231,28 @@ class Store:
             present.setdefault(source_id, set()).add(config_hash)
         return present
 
+    def update_clips(self, values: pa.Table) -> None:
+        """Land new values of some columns of clips, found by `clip_id`, in one version. No video is copied."""
+        clips = self.open("clips")
+        wanted = pc.field("clip_id").isin(values["clip_id"])
+        rows = clips.scanner(columns=["clip_id"], filter=wanted, with_row_address=True).to_table()
+        fragments = {address >> 32 for address in rows["_rowaddr"].to_pylist()}
+        updated, modified = [], []
+        try:
+            for fragment in clips.get_fragments():
+                if fragment.fragment_id not in fragments:
+                    continue
+                metadata, modified = fragment.update_columns(values, "clip_id", "clip_id")
+                updated.append(metadata)
+            if updated:
+                operation = lance.LanceOperation.Update(updated_fragments=updated, fields_modified=modified)
+                options = self.storage_options
+                lance.LanceDataset.commit(
+                    self.table_uri("clips"), operation, read_version=clips.version, storage_options=options
+                )
+        except OSError as error:
+            raise self.unavailable("written", error) from error
+
     def clips_of_other_thresholds(self, thresholds_id: str) -> int:
         """How many clips have verdicts that were given by other thresholds."""
         return self.open("clips").count_rows(pc.field("thresholds_id") != thresholds_id)
@@ -225,6 +266,28 @@ class Store:
         except OSError as error:
             raise self.unavailable("written", error) from error
 
+    def sort_and_index(self, table: str, column: str) -> None:
+        """Bring the rows of a table into the order of a column of numbers, in one version, and index what is looked up.
+
+        What a look-up finds lies together then: a tenth of the time where it finds thousands of rows. Memory holds
+        about `SORT_ROWS` rows.
+        """
+        dataset = self.open(table)
+        rows = dataset.count_rows()
+        if rows:
+            some = dataset.sample(min(rows, SORT_SAMPLE), columns=[column])[column].to_numpy()
+            shares = np.linspace(0, 1, rows // SORT_ROWS + 2)[1:-1]
+            cuts = np.unique(np.quantile(some, shares).astype(np.int64)).tolist()
+            lance.write_dataset(
+                pa.RecordBatchReader.from_batches(dataset.schema, _in_order(dataset, column, cuts)),
+                self.table_uri(table),
+                mode="overwrite",
+                data_storage_version=STORAGE_VERSION,
+                storage_options=self.storage_options,
+            )
+        for name in INDEXED[table]:
+            self.open(table).create_scalar_index(name, "BTREE", replace=True)
+
     def compact(self, keep_versions_days: float) -> dict[str, dict[str, int]]:
         """Merge small fragments and drop versions older than asked for; what was done, by table.
 
@@ -234,8 +297,11 @@ class Store:
         for table in SCHEMAS:
             dataset = self.open(table)
             metrics = dataset.optimize.compact_files()
-            for column in INDEXED.get(table, ()):
-                self.open(table).create_scalar_index(column, "BTREE", replace=True)
+            if table in SORTED:
+                self.sort_and_index(table, SORTED[table])
+            else:
+                for column in INDEXED.get(table, ()):
+                    self.open(table).create_scalar_index(column, "BTREE", replace=True)
             cleaned = self.open(table).cleanup_old_versions(timedelta(days=keep_versions_days))
             done[table] = {
                 "fragments_before": metrics.fragments_removed,
@@ -244,6 +310,15 @@ class Store:
                 "bytes_freed": cleaned.bytes_removed,
             }
         return done
+
+
+def _in_order(dataset: lance.LanceDataset, column: str, cuts: Sequence[int]) -> Iterator[pa.RecordBatch]:
+    """All rows, those up to each cut sorted at once."""
+    lower = [None, *cuts]
+    upper = [*cuts, None]
+    for low, high in zip(lower, upper, strict=True):
+        bounds = [f"{column} > {low}"] * (low is not None) + [f"{column} <= {high}"] * (high is not None)
+        yield from dataset.to_table(filter=" AND ".join(bounds) or None).sort_by(column).to_batches()
 
 
 def _rest_of_batch(first: dict[str, Any], rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from curation.scores import SCORES
 
-__all__ = ["CLIPS", "RUNS", "SOURCES"]
+__all__ = ["CLIPS", "DUPLICATES", "FINGERPRINTS", "MODELS", "MODEL_SCORES", "RUNS", "SOURCES"]
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -59,6 +59,7 @@ SOURCES = pa.schema(
         pa.field("trimmed_s", pa.float64()),  # the clips' durations and this add up to duration_s
         _required("config_hash", pa.string()),
         _required("run_id", pa.string()),
+        pa.field("compared", pa.string()),  # how its clips were compared with all others; null until they are
     ]
 )
 
@@ -81,8 +82,12 @@ CLIPS = pa.schema(
         _required("rotation", pa.int32()),
         *(pa.field(score.column, score.type, metadata={"says": score.says}) for score in SCORES),
         pa.field("perceptual_hash", pa.uint64()),
+        pa.field("fingerprint", pa.binary()),  # see fingerprint.Fingerprint
         _required("keep", pa.bool_()),
         pa.field("reason", pa.string()),
+        pa.field("duplicate_of", pa.string()),  # for the reason duplicate: the clip that is kept in its place
+        pa.field("duplicate_kind", pa.string()),  # exact, near, semantic
+        pa.field("compared_by", pa.string()),  # the model by whose embeddings it was compared with all others
         _required("thresholds_id", pa.string()),
         _required("config_hash", pa.string()),
         _required("run_id", pa.string()),
@@ -98,6 +103,60 @@ CLIPS = pa.schema(
         pa.field("audio", pa.string()),  # copied, encoded, none, or what was left out and why
         pa.field("thumbnail", pa.binary()),
         lance.blob_field("video"),
+    ]
+)
+
+# Which clips have which keys: a clip shares some with its copies. An index, made from `clips.fingerprint`.
+FINGERPRINTS = pa.schema(
+    [
+        _required("key", pa.uint32()),  # see fingerprint_keys.keys_of
+        _required("check", pa.uint32()),
+        _required("has_few", pa.bool_()),  # the clip has few keys, so one in common means something
+        _required("clip", pa.binary(16)),  # clip_id, two digits a byte
+        _required("source", pa.int64()),  # the first 16 digits of source_id
+    ]
+)
+
+# Pairs of clips that show the same. Facts: which of the two is kept follows from them, see duplicate_verdicts.
+DUPLICATES = pa.schema(
+    [
+        _required("clip_id", pa.string()),  # the lesser of the two ids
+        _required("other_id", pa.string()),
+        _required("kind", pa.string()),  # exact, near, semantic
+        _required("source_id", pa.string()),
+        _required("other_source_id", pa.string()),
+        _required("distance", pa.float64()),  # 0 for the same, see overlap.Overlap; for semantic 1 - cosine
+        pa.field("overlap_s", pa.float64()),  # how long both show the same; null for semantic
+        pa.field("offset_s", pa.float64()),  # where the other starts on the clip's clock
+        pa.field("rate", pa.float64()),  # how many times as fast the other runs
+        _required("share", pa.float64()),  # of the clip that the other shows
+        _required("other_share", pa.float64()),  # of the other that the clip shows
+        pa.field("model_id", pa.string()),  # for semantic: of the embeddings
+    ]
+)
+
+# Models that have said something about clips of this store. Embeddings are in a table a model, `embeddings.table_of`.
+MODELS = pa.schema(
+    [
+        _required("model_id", pa.string()),  # from its files' content
+        _required("name", pa.string()),  # what its user called it: a directory, a hub id, a class
+        pa.field("dimension", pa.int32()),  # numbers of a vector; null for a model that gives scores
+        _required("scores", pa.list_(pa.string())),  # the scores that it gives; none for embeddings
+        _required("asked_at", pa.timestamp("us", tz="UTC")),  # the last time that a run asked for it
+        _required("run_id", pa.string()),
+    ]
+)
+
+# What models say of clips: a row is a clip, a score and a model, added and never changed.
+MODEL_SCORES = pa.schema(
+    [
+        _required("clip_id", pa.string()),
+        _required("score", pa.string()),
+        _required("model_id", pa.string()),
+        pa.field("value", pa.float64()),
+        pa.field("text", pa.string()),  # for scores that are words
+        pa.field("failure", pa.string()),  # why there is neither
+        _required("run_id", pa.string()),
     ]
 )
 

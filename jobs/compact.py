@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from curation.embeddings import index_embeddings
+from curation.lease import Lease
 from curation.store import Store
 from jobs.cli import parse
 from jobs.progress import size_words
@@ -43,8 +45,12 @@ def compact(options: CompactOptions) -> int:
     """Run the job; the exit code. Raises StoreBusy, StoreUnavailable."""
     store = Store.at(options.store, options.storage_options)
     store.open("clips")  # before anything is made: a wrong path must not become a new store
-    with job_run(store, "compact", options, lease_name="clips") as run:
+    with (
+        job_run(store, "compact", options, lease_name="clips") as run,
+        Lease.take(store, "model_scores", run.run_id, tell=say),  # jobs.score writes under it what is rewritten here
+    ):
         run.counts = store.compact(options.keep_versions_days)
+        run.counts |= index_embeddings(store, options.keep_versions_days)
         for table, done in run.counts.items():
             say(
                 f"{table}: {done['fragments_before']} fragments became {done['fragments_after']}, "

@@ -1,7 +1,8 @@
 """Footage to clips, on Ray.
 
 find footage → leave out what the store has already → one task a file: hash, probe, decode once, find scenes, score,
-give verdicts, cut, write fragments → the driver commits rows and fragments as they arrive → funnel
+give verdicts, cut, write fragments → the driver commits rows and fragments as they arrive → compare the new clips with
+all of the store → funnel
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import ray
 import ray.exceptions
 
 from curation.curate import CurateConfig, unusable_source_row
+from curation.duplicate_verdicts import DuplicateConfig
 from curation.ingest import Footage, Unreadable, find_footage
 from curation.records import BadSource, SourceState
 from curation.store import FinishedSource, Store, StoreUnavailable
@@ -22,6 +24,7 @@ from curation.verdicts import thresholds_id
 from curation.work import already_current, curate_footage, unread_id
 from jobs.cli import parse
 from jobs.cluster import connect, cpus
+from jobs.duplicates import find_duplicates
 from jobs.funnel import Funnel
 from jobs.progress import Progress, size_words
 from jobs.runs import EXIT_CODES, EXIT_OVER_BUDGET, JobRun, MachineFault, exit_code_of, job_run, say
@@ -44,7 +47,9 @@ class CurateOptions:
         storage_options: Name and value pairs for Lance where the store is in an object store.
         max_failed_share: Exit with 1 if more than this share of the files failed.
         max_in_flight: Files worked on or waiting for a worker at once; 0 for twice the cluster's CPUs.
+        preset: Thresholds of a published recipe.
         curate: What becomes of each source.
+        same: What becomes of clips that show the same.
     """
 
     footage: tuple[str, ...]
@@ -52,7 +57,9 @@ class CurateOptions:
     storage_options: dict[str, str] | None = None
     max_failed_share: float = 0.1
     max_in_flight: int = 0
+    preset: str | None = None
     curate: CurateConfig = field(default_factory=CurateConfig)
+    same: DuplicateConfig = field(default_factory=DuplicateConfig)
 
     def __post_init__(self) -> None:
         if not self.footage:
@@ -65,7 +72,7 @@ class CurateOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     prog = "python -m jobs.curate"
-    options = parse(CurateOptions, prog=prog, argv=argv, more=EXIT_CODES)
+    options = parse(CurateOptions, prog=prog, argv=argv, more=EXIT_CODES, has_presets=True)
     return exit_code_of("curate", lambda: curate(options))
 
 
@@ -84,6 +91,7 @@ def curate(options: CurateOptions) -> int:
             progress.show(funnel.line())
         committer.flush()
         progress.show(funnel.line(), is_last=True)
+        funnel.resettle(find_duplicates(run, options.same), run.run_id)
         run.counts = funnel.counts()
         say(funnel.report(store.uri))
         warn_of_other_thresholds(store, options.curate)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from curation.duplicate_verdicts import Settled
 from curation.records import SourceState
 from curation.store import FinishedSource
 from jobs.progress import duration_words, size_words
@@ -45,6 +47,14 @@ class Funnel:
         self.footage_s += row.get("duration_s") or 0.0
         self.trimmed_s += row.get("trimmed_s") or 0.0
         self.stored_bytes += finished.stored_bytes
+
+    def resettle(self, changes: Iterable[Settled], run_id: str) -> None:
+        """Verdicts that changed after all was seen. Those of clips from earlier runs are not in these counts."""
+        for change in changes:
+            if change.run_id == run_id:
+                for outcome, sign in ((change.before, -1), (change.now, 1)):
+                    self.clips[outcome] += sign
+                    self.seconds[outcome] += sign * change.duration_s  # type: ignore[assignment]
 
     @property
     def seen(self) -> int:

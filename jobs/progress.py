@@ -13,10 +13,14 @@ TERMINAL_S, LOG_S = 0.5, 10.0
 
 
 class Progress:
-    """Tell it what is done; it prints. `total_bytes` 0 where sizes are not known: then files are counted."""
+    """Tell it what is done; it prints. `total_bytes` 0 where sizes are not known: then files are counted, or whatever
+    `unit` says that they are."""
 
-    def __init__(self, label: str, total_files: int, total_bytes: int, out: TextIO = sys.stdout):
+    def __init__(
+        self, label: str, total_files: int, total_bytes: int, out: TextIO = sys.stdout, *, unit: str = "files"
+    ):
         self._label, self._total_files, self._total_bytes, self._out = label, total_files, total_bytes, out
+        self._unit = unit
         self._began_s = self._printed_s = time.monotonic()
         self._files = 0
         self._bytes = 0
@@ -46,9 +50,9 @@ class Progress:
             return
         self._printed_s = now_s
         elapsed_s = max(1e-9, now_s - self._began_s)
-        line = f"{self._label}: {self._files} of {self._total_files} files"
+        line = f"{self._label}: {self._files} of {self._total_files} {self._unit}"
         if self._worked_files:
-            line += f", {self._worked_files / elapsed_s * 60:.1f} files/min"
+            line += f", {self._worked_files / elapsed_s * 60:.1f} {self._unit}/min"
             line += f", {self._worked_bytes / elapsed_s / 1e6:.1f} MB/s" if self._total_bytes else ""
         if not is_last and (left_s := self._left_s(elapsed_s)) is not None:
             line += f", about {duration_words(left_s)} left"

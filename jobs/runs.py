@@ -66,7 +66,7 @@ def job_run(store: Store, job: str, config: Any, *, lease_name: str) -> Iterator
             "state": "running",
             "started_at": datetime.now(UTC),
             # Without storage options: they may hold keys, and a table is read by many.
-            "config": json.dumps(asdict(config) | {"storage_options": None}),
+            "config": json.dumps(asdict(config) | {"storage_options": None}, default=os.fspath),
             "code_version": code_version(),
             "host": socket.gethostname(),
         }

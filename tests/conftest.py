@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -43,3 +44,21 @@ def real_footage() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real footage at {folder}: set DAILIES_FOOTAGE to a folder with some")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def usual_priority() -> Iterator[None]:
+    """SVT-AV1, run as root, makes the thread that opens it a real-time one (its `enc_switch_to_real_time`), and all
+    processes that come of it: everything else on the machine then waits for the tests."""
+    yield
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests run two at a time where there are two cores: those of a file share what it made. Jobs start a cluster each,
+    and browsers are heavy, so these come one after another."""
+    for item in items:
+        is_alone = item.path.parent.name == "jobs" or item.get_closest_marker("browser")
+        item.add_marker(pytest.mark.xdist_group("alone" if is_alone else item.path.stem))

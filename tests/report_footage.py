@@ -90,6 +90,6 @@ def report_store(folder: Path) -> Store:
     shoot_playable(footage)
     shoot_hostile(footage)
     store = Store.at(str(folder / "store"))
-    curate_in_process([footage], store)
+    curate_in_process([footage], store, CurateConfig())
     store.commit_sources([hostile_source()])
     return store

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from curation.curate import CurateConfig
+from curation.duplicate_verdicts import DuplicateConfig
+from curation.duplicates import Compared, compare_batch, uncompared_batches
 from curation.ingest import Footage, find_footage
 from curation.store import Store
 from curation.work import curate_footage
@@ -26,8 +28,14 @@ def curate_in_process(footage: Sequence[Path], store: Store, config: CurateConfi
             store.commit_sources([finished])
 
 
+def compare_in_process(store: Store, config: DuplicateConfig | None = None) -> list[Compared]:
+    """Compare what was not compared yet, as jobs.curate does at its end."""
+    batches = list(uncompared_batches(store))
+    return [compare_batch(store, batch, config or DuplicateConfig(), lambda: None) for batch in batches]
+
+
 def table_rows(store: Store) -> dict[str, list[dict[str, Any]]]:
-    """Every row of `sources` and `clips`, in order of their keys, videos and thumbnails as hashes."""
+    """Every row of the tables but `runs`, in order of their keys, large values as hashes."""
     sources = store.open("sources").to_table().to_pylist()
     clips = store.open("clips")
     columns = [name for name in clips.schema.names if name != "video"]
@@ -41,11 +49,14 @@ def table_rows(store: Store) -> dict[str, list[dict[str, Any]]]:
     }
     for row in rows:
         row["video"] = videos.get(row.pop("_rowid"))
-        row["thumbnail"] = row["thumbnail"] and hashlib.sha256(row["thumbnail"]).hexdigest()
+        for column in ("thumbnail", "fingerprint"):
+            row[column] = row[column] and hashlib.sha256(row[column]).hexdigest()
     for row in [*sources, *rows]:
         for column in OF_THE_RUN:
             row.pop(column)
     return {
         "sources": sorted(sources, key=lambda row: row["source_id"]),
         "clips": sorted(rows, key=lambda row: row["clip_id"]),
+        "fingerprints": sorted(store.open("fingerprints").to_table().to_pylist(), key=lambda row: tuple(row.values())),
+        "duplicates": sorted(store.open("duplicates").to_table().to_pylist(), key=lambda row: tuple(row.values())[:3]),
     }

@@ -1,9 +1,13 @@
 "use strict";
-// All numbers of the page, also those that are only drawn: what a later script needs to move a threshold is here.
+// All numbers of the page, also those that are only drawn: what what_if.js needs to move a threshold is here.
 const report = JSON.parse(document.getElementById("report-data").textContent);
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-const number = (value) =>
-  value === null ? "–" : typeof value === "boolean" ? (value ? "yes" : "no") : String(Number(value.toPrecision(4)));
+const number = (value) => {
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value === "number") return String(Number(value.toPrecision(4)));
+  return Array.isArray(value) ? value.join(", ") || "none" : value;
+};
 
 // -- players: shown on a click, one at a time, and nothing but the span
 
@@ -68,7 +72,8 @@ function order(column, isDescending) {
     cards.sort((a, b) => {
       const [left, right] = [key(a), key(b)];
       if (left === null || right === null) return (left === null) - (right === null); // not measured: last
-      return sign * (left - right) || a.dataset.place - b.dataset.place;
+      const rises = typeof left === "number" || typeof left === "boolean" ? left - right : String(left).localeCompare(String(right));
+      return sign * rises || a.dataset.place - b.dataset.place;
     });
     sheet.append(...cards);
     for (const card of cards) {
@@ -97,6 +102,11 @@ function showFromAddress() {
   if (sheet) {
     showReason(sheet.dataset.reason);
     sheet.scrollIntoView();
+  }
+  const card = all(".clip").find((each) => `#${each.id}` === location.hash);
+  if (card) {
+    if (card.closest(".sheet").hidden) showReason("");
+    card.scrollIntoView({ block: "center" });
   }
 }
 

@@ -86,19 +86,28 @@ def test_the_dailies_are_cut_where_they_are_edited(film: tuple[Path, tuple[FilmF
                 assert 1 <= len(within) <= 2, (truth.name, boundary)  # both ends of the black
                 fades += 1
             else:
-                assert len(within) <= 1, (truth.name, boundary)  # a method that sees dissolves is to come
+                assert len(within) == 1, (truth.name, boundary)
             starts_s = [s for s in starts_s if s not in within]
         assert starts_s == [], truth.name
     assert (cuts, fades) == (18, 3)
 
 
-def test_clips_cover_the_dailies_without_a_gap(film: tuple[Path, tuple[FilmFile, ...]]) -> None:
+def check_cover(result: Analysed) -> None:
+    """One clip after the other, and nothing between them but what is counted as trimmed."""
+    analysis, clips = result.analysis, result.clips
+    assert all(before.span.end_pts <= after.span.start_pts for before, after in pairwise(clips))
+    kept_s = sum(clip.span.duration_s for clip in clips)
+    assert kept_s + analysis.trimmed_ticks * analysis.time_base == analysis.duration_s
+
+
+def test_clips_cover_the_dailies_but_for_gradual_changes(film: tuple[Path, tuple[FilmFile, ...]]) -> None:
     folder, files = film
     for truth in files:
         analysis, clips = (result := analysed(folder / truth.name)).analysis, result.clips
-        assert sum(clip.frames for clip in clips) == truth.frames == analysis.decoder.frames
-        assert all(before.span.end_pts == after.span.start_pts for before, after in pairwise(clips))
-        assert sum(clip.span.duration_s for clip in clips) == analysis.duration_s
+        check_cover(result)
+        assert truth.frames == analysis.decoder.frames
+        changing = sum(b.end_frame - b.frame for b in truth.boundaries if b.kind != "cut")
+        assert sum(clip.frames for clip in clips) == pytest.approx(truth.frames - changing, abs=4 * (changing > 0))
         assert abs(clips[0].span.start_pts * analysis.time_base - truth.time_s(0)) < Fraction(1, 900)
         assert abs(clips[-1].span.end_pts * analysis.time_base - truth.end_pts * truth.time_base) < Fraction(1, 400)
         assert analysis.rate.exact == truth.rate
@@ -179,9 +188,12 @@ def test_a_clip_measures_nothing_of_its_neighbours(tmp_path: Path) -> None:
         encode_film(alone, render(Edit((spec,)), 320, 180, (i / 24 for i in range(spec.frames))))
         (single,) = analysed(alone).clips
         for column, value in single.scores.items():
-            tolerance = 4 if column == "motion_px_per_s" else 0.05 if column == "motion_share_per_s" else 2
-            near = pytest.approx(value, abs=tolerance, rel=0.15)
-            assert clip.scores[column] == (near if isinstance(value, float) else value), (spec.kind, column)
+            if isinstance(value, float):
+                is_share = "share" in column or column in ("camera_zoom_per_s", "flashes_per_s")
+                # The samples lie elsewhere, and a second holds few of them: that moves the confidence most.
+                tolerance = {"motion_px_per_s": 4, "camera_confidence": 0.5}.get(column, 0.1 if is_share else 2)
+                value = pytest.approx(value, abs=tolerance, rel=0.15)
+            assert clip.scores[column] == value, (spec.kind, column)
 
 
 def filled(level: int, frames: int = 40) -> list[RGB]:
@@ -235,8 +247,11 @@ def test_footage_for_every_reason(tmp_path: Path, reason: str) -> None:
     assert analysed(tmp_path / "clip.mp4", one_scene).reasons(thresholds) == [reason]
 
 
-def test_there_is_footage_for_every_reason() -> None:
-    assert {*REJECTED, "damaged"} == {rule.reason for rule in RULES}
+def test_there_is_footage_for_every_reason_that_holds_unasked() -> None:
+    """Of the others, off unless asked for, the scores are tested with their own footage and the rules by tables."""
+    unasked = {rule.reason for rule in RULES if getattr(Thresholds(), rule.threshold) != rule.off}
+    assert unasked - {"damaged", "slideshow"} <= {*REJECTED}
+    assert len(unasked) > 10
 
 
 def test_good_footage_is_kept(tmp_path: Path) -> None:
@@ -319,5 +334,5 @@ def test_odd_real_files(real_footage: Path, name: str, display: tuple[int, int],
     result = analysed(real_footage / name)
     assert {(clip.width, clip.height) for clip in result.clips} == {display}
     assert result.analysis.rate.exact == rate
-    assert all(before.span.end_pts == after.span.start_pts for before, after in pairwise(result.clips))
+    check_cover(result)
     assert all(clip.scores["damaged_frames"] == 0 for clip in result.clips)

@@ -85,7 +85,7 @@ def test_another_process_with_the_number_of_a_dead_one_is_not_taken_for_it() -> 
 
 
 def put_holder(store: Store, holder: Holder) -> None:
-    lease._create_table(store)
+    lease._create_tables(store)
     assert lease._update(store, "clips", lease._read(store, "clips"), json.dumps(asdict(holder)))
 
 
@@ -138,7 +138,7 @@ def contend(uri: str, seen: dict[str, Any], number: int, start: float) -> int:
 
 
 def test_of_many_contenders_exactly_one_succeeds(store: Store) -> None:
-    lease._create_table(store)
+    lease._create_tables(store)
     context = multiprocessing.get_context("spawn")
     with context.Pool(4) as pool:
         for _ in range(8):
@@ -155,5 +155,5 @@ def test_renewing_keeps_the_lease_and_few_versions(store: Store, monkeypatch: py
         time.sleep(1.5)
         held.check()
         assert lease._read(store, "clips")["renewals"] > before + 3
-    versions = [*Path(lease._uri(store)).glob("_versions/*.manifest")]
+    versions = [*Path(lease._uri(store, "clips")).glob("_versions/*.manifest")]
     assert len(versions) < 10

@@ -29,8 +29,8 @@ def measured(
     measurer, frames, samples = Measurer(time_base), [], []
     for picture, each_pts in zip(pictures, pts, strict=False):
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24").reformat(format=pix_fmt)
-        measure, bgr, sample = measurer.feed(DecodedFrame(frame, each_pts, 0, False, False, None))
-        assert bgr.ndim == 3
+        measure, small, sample = measurer.feed(DecodedFrame(frame, each_pts, 0, False, False, None))
+        assert [plane.ndim for plane in small] == [2, 2, 2]
         frames.append(measure)
         samples.append(sample)
     samples.append(measurer.flush())

@@ -52,7 +52,7 @@ def true_picture(width: int, height: int) -> NDArray[np.uint8]:
 
 
 def made(picture: NDArray[np.uint8], pix_fmt: str) -> av.VideoFrame:
-    return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
+    return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt, threads=1)
 
 
 def seen(picture: NDArray[np.uint8], pix_fmt: str) -> NDArray[np.uint8]:

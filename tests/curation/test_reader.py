@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 
 from curation.film import Encoding, encode_film
-from curation.geometry import Geometry
+from curation.geometry import Box, Geometry
 from curation.mux import ClipFile
-from curation.reader import DamagedClip, read_clip_frames, read_frames, upright_rgb
+from curation.reader import DamagedClip, active_box, read_active_frames, read_clip_frames, read_frames, upright_rgb
 from tests.cutting import HEIGHT, WIDTH, cut, decoded, film, pictures, pixels_of, program
 
 FRAMES = 9
@@ -96,6 +96,7 @@ DAMAGES = {
         + bytes(data.index(b"moov") - data.index(b"mdat") - 8)
         + data[data.index(b"moov") - 4 :]
     ),
+    "a codec that is none": lambda data: data.replace(b"avc1", b"zzzz"),
     "sound alone": None,
 }
 
@@ -111,6 +112,13 @@ def test_damaged_bytes_are_told(damage: str, clip: tuple[ClipFile, list[str]], t
         data = spoil(file.data)
     with pytest.raises(DamagedClip):
         list(read_clip_frames(row_of(file), io.BytesIO(data)))
+
+
+def test_a_name_that_is_no_text_harms_nothing(clip: tuple[ClipFile, list[str]]) -> None:
+    file, pixels = clip
+    data = file.data.replace(b"VideoHandler", b"VideoHandl\xee\x8d")
+    assert data != file.data
+    assert [pixels_of(frame) for frame in read_clip_frames(row_of(file), io.BytesIO(data))] == pixels
 
 
 @pytest.mark.parametrize("promised", [FRAMES - 1, FRAMES + 1, 0])
@@ -140,6 +148,36 @@ def test_upright_rgb(rotation: int, pixel_aspect: Fraction, tmp_path: Path) -> N
         expected = cv2.resize(picture, (geometry.width, geometry.height), interpolation=cv2.INTER_AREA)
         assert difference(ours, expected) < 6
         assert rotation == 0 or difference(np.rot90(ours, 2), expected) > 12, "the picture could be any way up"
+
+
+BOXES = [Box(0, 0, 40, 30), Box(7, 5, 33, 21), Box(1, 63, 3, 1), Box(11, 0, 1, 64)]  # odd places, odd sizes
+
+
+@pytest.mark.parametrize("pixel_aspect", [Fraction(1), Fraction(4, 3)])
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p"])
+def test_active_frames_are_the_whole_frames_pixels(
+    rotation: int, pixel_aspect: Fraction, pix_fmt: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "turned.mp4"
+    encode_film(path, pictures(12), Encoding(rotation_deg=rotation, pixel_aspect=pixel_aspect, pix_fmt=pix_fmt))
+    coded = (HEIGHT, WIDTH) if rotation in (90, 270) else (WIDTH, HEIGHT)
+    geometry = Geometry(*coded, pixel_aspect, rotation)
+    file = cut(decoded(path), 3, 7)
+    row = row_of(file) | {"frames": 4, "width": geometry.width, "height": geometry.height}
+    whole = [
+        upright_rgb(frame, width=geometry.width, height=geometry.height)
+        for frame in read_clip_frames(row, io.BytesIO(file.data))
+    ]
+    for box in [*BOXES, None]:
+        sides = {f"active_{side}_px": getattr(box, side, None) for side in ("x", "y", "width", "height")}
+        assert active_box(row | sides) == box
+        active = list(read_active_frames(row | sides, io.BytesIO(file.data)))
+        assert len(active) == 4
+        for ours, frame in zip(active, whole, strict=True):
+            expected = frame if box is None else frame[box.y : box.y + box.height, box.x : box.x + box.width]
+            assert ours.flags.c_contiguous
+            assert np.array_equal(ours, expected)
 
 
 def difference(ours: np.ndarray, expected: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
@@ -22,20 +24,26 @@ from curation.report_charts import chart_of
 from curation.report_clips import PlayConfig, write_players
 from curation.report_data import KEPT, read_funnel, read_thresholds, sample_clips
 from curation.report_distributions import COLUMNS, bin_edges, distributions, round_step
+from curation.report_whatif import what_if_data
 from curation.report_words import clock, count, number, share, size, timecode, visible
 from curation.reverdict import Changes, apply_verdicts
 from curation.store import FinishedSource, Store
-from curation.verdicts import Thresholds, thresholds_id
+from curation.verdicts import RULES, Thresholds, thresholds_id
 from jobs.report import main
 from tests.report_footage import HOSTILE_DETAIL, HOSTILE_NAMES, hostile_source, report_store
+from tests.score_stores import drawn_rows, write_store
 
 VOID = {"meta", "link", "img", "input", "rect", "path", "br"}
 SAFE_TAGS = VOID - {"br"} | {
     *("html", "head", "title", "style", "script", "body", "header", "main", "section", "nav", "article", "figure"),
     *("figcaption", "details", "summary", "h1", "h2", "h3", "h4", "p", "a", "b", "bdi", "small", "span", "code"),
     *("dl", "dt", "dd", "table", "thead", "tbody", "tr", "th", "td", "label", "select", "option", "button"),
-    *("div", "video", "svg", "g", "text"),
+    *("div", "video", "svg", "g", "text", "ul"),
 }
+
+
+# A clip is counted under each of its names.
+LISTS = {column.name for column in COLUMNS if column.is_list}
 
 
 class Page(HTMLParser):
@@ -119,7 +127,9 @@ def test_every_score_has_a_distribution_that_counts_every_clip(store: Store, pag
     assert [*histograms] == ["duration_s", "rate_fps", "width, height", *(c.name for c in COLUMNS[2:])]
     for histogram in histograms.values():
         groups = (histogram["kept"], histogram["rejected_here"], histogram["rejected_elsewhere"])
-        assert sum(map(sum, groups)) + histogram["missing"] == len(clips)
+        lists = [clip[histogram["column"]] or [None] for clip in clips] if histogram["column"] in LISTS else []
+        several = sum(len(each) - 1 for each in lists)
+        assert sum(map(sum, groups)) + histogram["missing"] == len(clips) + several
         assert len(histogram["edges"]) == len(histogram["kept"]) + 1
     of_lengths = histograms["duration_s"]
     for low, high, kept, short in zip(
@@ -168,7 +178,7 @@ def test_memory_and_reading_do_not_grow_with_thumbnails_and_videos(store: Store,
     clips.io_stats_incremental()
     funnel = read_funnel(large.open("sources"), clips)
     assert funnel.found.count == len(rows)
-    distributions(clips, Thresholds())
+    distributions(large, Thresholds())
     sample_clips(clips, large.open("sources"), [KEPT], 5, {})
     assert clips.io_stats_incremental().read_bytes < 2e6, "of 40 MB"
 
@@ -428,9 +438,7 @@ def test_thresholds_are_found_wherever_a_job_nests_them(store: Store, tmp_path: 
 
 
 def test_a_threshold_that_is_switched_off_is_drawn_nowhere(store: Store):
-    histogram = next(
-        h for h in distributions(store.open("clips"), Thresholds(max_aspect=float("inf"))) if h.column.name == "aspect"
-    )
+    histogram = next(h for h in distributions(store, Thresholds(max_aspect=float("inf"))) if h.column.name == "aspect")
     assert [line.label for line in chart_of(histogram).lines] == ["too_narrow < 0.333"]
 
 
@@ -545,3 +553,105 @@ def test_bins_rise_and_reach_the_thresholds(values: list[float], wanted: list[fl
 def test_round_steps():
     assert [round_step(s) for s in (0.9, 1.0, 1.1, 2.1, 2.6, 0.03, 700)] == [1, 1, 2, 2.5, 5, 0.05, 1000]
     assert round_step(float(Fraction(1, 3))) == 0.5
+
+
+# -- what other thresholds would keep
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return write_store(tmp_path_factory.mktemp("scored"), drawn_rows(300, seed=3))
+
+
+def array(packed: dict[str, str]) -> list[float | None]:
+    ((kind, text),) = packed.items()
+    values = np.frombuffer(base64.b64decode(text), {"u1": np.uint8, "u2": "<u2", "f4": "<f4"}[kind])
+    return [None if np.isnan(v) or (kind == "u1" and v == 255) else float(v) for v in values.astype(np.float64)]
+
+
+def test_every_score_that_a_rule_asks_for_is_in_the_page(scored: Store):
+    clips = scored.open("clips")
+    data = what_if_data(scored, distributions(scored, Thresholds()), Thresholds(), 1000)
+    rows = sorted(rows_of(scored), key=lambda row: row["clip_id"])
+    assert data["found"] == data["drawn"] == len(rows)
+    columns = {rule.column for rule in RULES} & set(clips.schema.names)
+    assert data["scores"].keys() == columns
+    for name in columns:
+        values = [None if row[name] is None else float(row[name]) for row in rows]
+        found = array(data["scores"][name])
+        assert [value is None for value in found] == [value is None for value in values]
+        assert np.allclose(np.array(found, np.float64), np.array(values, np.float64), rtol=1e-6, equal_nan=True)
+    assert {"u1"} == data["scores"]["damaged_frames"].keys() == data["scores"]["is_still"].keys()
+    assert [rule["threshold"] for rule in data["rules"]] == [rule.threshold for rule in RULES]
+
+
+def test_bins_in_the_page_are_those_of_the_histograms(scored: Store):
+    histograms = distributions(scored, Thresholds())
+    data = what_if_data(scored, histograms, None, 1000)
+    for histogram, packed in zip(histograms, data["bins"], strict=True):
+        bins = len(histogram.edges) - 1
+        counts = np.zeros(bins, np.int64)
+        for value in array(packed):
+            if value is not None:
+                for at in [i for i in range(bins) if int(value) >> i & 1] if "u2" in packed else [int(value)]:
+                    counts[at] += 1
+        groups = (histogram.kept, histogram.rejected_here, histogram.rejected_elsewhere)
+        assert counts.tolist() == np.sum(groups, axis=0).tolist(), histogram.column.name
+
+
+def test_names_are_counted_commonest_first_and_the_rest_together():
+    rows = drawn_rows(60, seed=4)
+    for index, row in enumerate(rows):
+        row["telecine"] = f"name {min(index // 2, 20):02}"
+        row["dominant_colors"] = ["red", "blue"] if index else None
+    with TemporaryDirectory() as folder:
+        shown = {h.column.name: h for h in distributions(write_store(Path(folder), rows), None)}
+    assert shown["telecine"].labels[0] == "name 20"
+    assert shown["telecine"].labels[-1] == "9 others"
+    assert shown["telecine"].has_others
+    assert sum(shown["telecine"].kept + shown["telecine"].rejected_elsewhere) == 60
+    assert shown["dominant_colors"].labels == ("blue", "red")
+    assert shown["dominant_colors"].missing == 1
+
+
+def test_a_draw_is_said_to_be_one(scored: Store, tmp_path: Path):
+    page = Page(write_report(scored, tmp_path, ReportConfig(slider_clips=50)).page)
+    assert (page.data["what_if"]["drawn"], page.data["what_if"]["found"]) == (50, 300)
+    assert "Computed from a fair draw of 50 of the 300 clips" in page.text
+    whole = Page(write_report(scored, tmp_path, ReportConfig()).page)
+    assert "fair draw of 50" not in whole.text
+
+
+def test_a_page_says_what_the_scores_say(tmp_path: Path):
+    (row,) = drawn_rows(1, seed=5)
+    seen = {
+        "camera_motion": "pan",
+        "camera_direction": "left",
+        "camera_speed_share_per_s": 0.12,
+        "camera_confidence": 0.9,
+        "dominant_colors": ["red", "<b>"],
+        "active_x_px": 0,
+        "active_y_px": 20,
+        "active_width_px": 640,
+        "active_height_px": 320,
+        "duplicate_of": "<script>",
+        "reason": "duplicate",
+        "keep": False,
+    }
+    row |= {name: value for name, value in seen.items() if name in row}
+    page = Page(write_report(write_store(tmp_path, [row]), tmp_path / "page", ReportConfig()).page)
+    assert "duplicate of <script>" in page.text
+    (box,) = [e for e in page.all("rect") if e.get("height") == "320"]
+    assert (box["x"], box["y"], box["width"]) == ("0", "20", "640")
+    assert len(page.all("svg", class_="swatch")) == 1, "no paint is made up for a name that nobody knows"
+    assert " ".join(page.text.split()).count("pan left 0.12 sides/s") == 1
+
+
+def test_a_duplicate_is_linked_to_the_clip_that_is_kept(tmp_path: Path):
+    rows = drawn_rows(40, seed=6)
+    kept = next(row for row in rows if row["keep"])
+    loser = next(row for row in rows if row["keep"] and row is not kept)
+    loser |= {"duplicate_of": kept["clip_id"], "reason": "duplicate", "keep": False}
+    page = Page(write_report(write_store(tmp_path, rows), tmp_path / "page", ReportConfig()).page)
+    assert [a["text"] for a in page.all("a", href=f"#clip-{kept['clip_id']}")] == ["this clip"]
+    assert page.data["what_if"]["others"]["reasons"] == ["duplicate"]

@@ -14,11 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from curation.analysis import looks_of
+from curation.borders import lit_range
 from curation.decode import Decoder
 from curation.film import Edit, Encoding, SceneSpec, encode_film, render
 from curation.geometry import Geometry
 from curation.measure import FrameMeasure, Measurer, Sample
-from curation.measured import Measured, lit_range
+from curation.measured import Measured
 from curation.media import Limits, main_video_stream, open_media
 from curation.scores import SCORES, scores_of
 from curation.tables import CLIPS

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from curation.boundary import Boundary
 from curation.measure import FrameMeasure, Sample
 from curation.shots import DETECTOR_DELAY_FRAMES, MAX_MIN_SCENE_FRAMES
 from curation.takes import HOLD_FRAMES, MAX_PICTURES, Take, TakeConfig, TakeSplitter, thinned, trimmed
@@ -37,7 +38,7 @@ class Shoot:
     """
 
     frames: tuple[FrameMeasure, ...]
-    heard: dict[int, list[int]]
+    heard: dict[int, list[Boundary]]
     max_ticks: int
 
     @property
@@ -46,7 +47,7 @@ class Shoot:
 
     @property
     def boundaries(self) -> set[int]:
-        return {b for boundaries in self.heard.values() for b in boundaries}
+        return {b.index for boundaries in self.heard.values() for b in boundaries}
 
     @property
     def end_pts(self) -> int:
@@ -68,11 +69,13 @@ def shoots(draw: st.DrawFn, latest: int) -> Shoot:
     last_duration = draw(st.sampled_from([0, 40]))
     frames = [frame(p, is_entry=i >= first_entry and (i - first_entry) % entry_every == 0) for i, p in enumerate(pts)]
     frames[-1] = replace(frames[-1], duration=last_duration)
-    heard: dict[int, list[int]] = {}
+    heard: dict[int, list[Boundary]] = {}
     told = st.tuples(st.integers(0, count - 1), st.integers(0, latest), st.integers(1, 2))
-    for boundary, delay, times in draw(st.lists(told, max_size=8)):
+    changing = st.tuples(st.integers(0, 30), st.integers(0, 30)) if draw(st.booleans()) else st.just((0, 0))
+    for index, delay, times in draw(st.lists(told, max_size=8, unique_by=lambda each: each[0])):
+        boundary = Boundary(index, *draw(changing))
         for more in range(times):
-            heard.setdefault(min(boundary + delay + more, count - 1), []).append(boundary)
+            heard.setdefault(min(index + delay + more, count - 1), []).append(boundary)
     return Shoot(tuple(frames), heard, max_ticks=draw(st.integers(1, 20_000)))
 
 
@@ -224,9 +227,9 @@ def test_pictures_are_thinned_evenly(count: int) -> None:
     ],
 )
 def test_where_takes_end(frames: list[FrameMeasure], boundaries: list[int], ends: list[int]) -> None:
-    splitter = TakeSplitter(TakeConfig(max_seconds=1e9), MS)
+    splitter = TakeSplitter(TakeConfig(max_seconds=600), MS)
     early = [take for each in frames for take in splitter.feed(each, None, [])]
-    assert [take.end_pts for take in [*early, *splitter.flush(None, boundaries)]] == ends
+    assert [take.end_pts for take in [*early, *splitter.flush(None, [Boundary(b) for b in boundaries])]] == ends
 
 
 def test_a_duration_out_of_all_proportion_makes_no_more_parts_than_frames() -> None:
@@ -240,10 +243,29 @@ def test_takes_wait_for_the_slowest_boundary() -> None:
     assert HOLD_FRAMES >= 2 * MAX_MIN_SCENE_FRAMES + DETECTOR_DELAY_FRAMES
 
 
-def take_of(pts: Sequence[int], end_pts: int, *, entries: Sequence[int] = (), is_part: bool = False) -> Take:
+@settings(deadline=None)
+@given(shoots(latest=HOLD_FRAMES))
+def test_takes_know_which_of_their_frames_are_changing(shoot: Shoot) -> None:
+    by_index = {b.index: b for boundaries in shoot.heard.values() for b in boundaries if b.index > 0}
+    for take in takes_of(shoot):
+        count, end = len(take.frames), take.first_index + len(take.frames)
+        starts, ends = by_index.get(take.first_index), by_index.get(end)
+        if take.starts_scene:
+            assert take.changing_first == (min(starts.after, count) if starts else 0)
+        assert take.changing_last == (min(ends.before, count) if ends and take.ends_scene else 0)
+
+
+def take_of(
+    pts: Sequence[int],
+    end_pts: int,
+    *,
+    entries: Sequence[int] = (),
+    is_part: bool = False,
+    changing: tuple[int, int] = (0, 0),
+) -> Take:
     frames = [frame(p, is_entry=p in entries) for p in pts]
     samples = [sample(100 + i) for i in range(0, len(pts), 2)]
-    return Take(3, 100, frames, samples, end_pts, -7, not is_part, not is_part)
+    return Take(3, 100, frames, samples, end_pts, -7, not is_part, not is_part, *changing)
 
 
 TENS = range(0, 100, 10)
@@ -267,6 +289,12 @@ TENS = range(0, 100, 10)
         (take_of(TENS, 100, entries=[80]), TakeConfig(trim_seconds=0.02, snap_frames=9), list(TENS)[2:8], 80, -7),
         (take_of([0, 1, 50], 60), TakeConfig(trim_seconds=0.01), [], 0, 0),
         (take_of([5], 6), TakeConfig(trim_seconds=1, snap_frames=3), [5], 6, -7),
+        (take_of(TENS, 100, changing=(2, 1)), TakeConfig(), [20, 30, 40, 50, 60, 70, 80], 90, -7),
+        (take_of(TENS, 100, changing=(0, 3)), TakeConfig(), [0, 10, 20, 30, 40, 50, 60], 70, -7),
+        (take_of(TENS, 100, changing=(2, 1)), TakeConfig(trim_seconds=0.02), [40, 50, 60], 70, -7),
+        (take_of(TENS, 100, changing=(2, 0), entries=[0, 40]), TakeConfig(snap_frames=2), list(TENS)[4:], 100, 40),
+        (take_of(TENS, 100, changing=(6, 4)), TakeConfig(), list(TENS), 100, -7),  # nothing but change
+        (take_of(TENS, 100, changing=(10, 10)), TakeConfig(), list(TENS), 100, -7),
     ],
 )
 def test_trim_and_snap(take: Take, config: TakeConfig, kept: list[int], end: int, entry: int) -> None:
@@ -295,7 +323,8 @@ def test_trimming_keeps_whole_frames_and_accounts_for_the_rest(shoot: Shoot, tri
             offset + len(kept.frames) == len(take.frames) or kept.end_pts == take.frames[offset + len(kept.frames)].pts
         )
         if kept != take and take.starts_scene and not kept.frames[0].is_entry:
-            assert 0 <= kept.start_pts - take.start_pts - trim_ms < 5000
+            changed_ms = take.frames[take.changing_first].pts - take.start_pts
+            assert 0 <= kept.start_pts - take.start_pts - changed_ms - trim_ms < 5000
         entries = [f.pts for f in shoot.frames if f.is_entry and f.pts <= kept.start_pts]
         assert kept.entry_pts == (entries[-1] if entries else shoot.frames[0].pts)
         kept_ticks += kept.end_pts - kept.start_pts

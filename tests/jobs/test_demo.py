@@ -42,4 +42,6 @@ def test_its_page_opens_and_counts_what_the_store_has(page: Path, browser: webdr
     headline = browser.find_element("tag name", "h1").text
     assert headline.startswith(f"{clips.count_rows('keep')} of {clips.count_rows()} clips kept")
     assert len(browser.find_elements("tag name", "video")) == clips.count_rows()
+    sliders = browser.find_element("id", "would-keep").text
+    assert sliders == f"{clips.count_rows('keep')} of {clips.count_rows()} clips kept"
     assert browser.get_log("browser") == []

@@ -14,7 +14,7 @@ import pytest
 
 from curation.store import Store
 from tests.jobs.running import clips_landed, end, run, start, wait_until
-from tests.stores import curate_in_process, table_rows
+from tests.stores import compare_in_process, curate_in_process, table_rows
 
 JOB = "jobs.curate"
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -73,6 +73,7 @@ def test_footage_and_store_in_a_bucket(store: Store, server: Server, small_foota
     assert code == 0, output
     undisturbed = Store.at(str(tmp_path / "undisturbed"))
     curate_in_process([small_footage], undisturbed)
+    compare_in_process(undisturbed)
     rows, expected = table_rows(store), table_rows(undisturbed)
     assert rows["clips"] == expected["clips"]
     assert "storage_options" in (config := store.open("runs").to_table()["config"][0].as_py())

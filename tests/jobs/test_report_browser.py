@@ -18,7 +18,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from curation.report import Report, ReportConfig, write_report
+from curation.report_clips import PlayConfig
 from curation.report_words import visible
+from curation.search import find_where
+from curation.search_page import found_clips, write_search_page
 from curation.store import Store
 from tests.report_footage import BLUE, GREEN, HEIGHT, HOSTILE_NAMES, RED, WIDTH, report_store
 
@@ -322,4 +325,23 @@ def test_an_empty_store_opens_too(browser: webdriver.Chrome, tmp_path: Path):
     store.create()
     browser.get(write_report(store, tmp_path / "page", ReportConfig()).page.as_uri())
     assert "There is nothing in this store yet" in browser.find_element(By.TAG_NAME, "main").text
-    assert browser.execute_script("return report.version") == 1
+    assert browser.execute_script("return report.version") == 2
+
+
+def test_what_a_search_found_plays(browser: webdriver.Chrome, store: Store, tmp_path: Path):
+    hits = [find_where(store, "keep", 4)]
+    clips = found_clips(store, hits)
+    asked = "clips <script>window.hacked=1</script>"
+    page = write_search_page(store, hits, clips, tmp_path, asked=asked, play=PlayConfig())
+    browser.get_log("browser")
+    browser.get(page.as_uri())
+    assert browser.find_element(By.TAG_NAME, "h1").text == asked
+    cards = browser.find_elements(By.CSS_SELECTOR, ".clip")
+    assert [card.find_element(By.CLASS_NAME, "rank").text for card in cards] == ["1", "2", "3", "4"]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", cards[0])
+    cards[0].find_element(By.CSS_SELECTOR, ".play").click()
+    wait_for(lambda: state_of(cards[0])["time"] > 0.1, "playing")
+    cards[0].find_element(By.TAG_NAME, "summary").click()
+    wait_for(lambda: cards[0].find_elements(By.TAG_NAME, "dt"), "the scores")
+    assert browser.get_log("browser") == []
+    assert not browser.execute_script("return window.hacked")

@@ -19,7 +19,7 @@ import pytest
 
 from curation.store import Store
 from tests.jobs.running import ROOT, TIMEOUT_S, descendants
-from tests.stores import curate_in_process, table_rows
+from tests.stores import compare_in_process, curate_in_process, table_rows
 
 RAY = Path(sys.executable).with_name("ray")
 
@@ -73,11 +73,16 @@ def answers(address: str) -> bool:
 def test_the_job_runs_unchanged_on_a_cluster(cluster: dict[str, str], small_footage: Path, tmp_path: Path) -> None:
     store, undisturbed = Store.at(str(tmp_path / "store")), Store.at(str(tmp_path / "undisturbed"))
     curate_in_process([small_footage], undisturbed)
+    compare_in_process(undisturbed)
     command = [RAY, "job", "submit", "--working-dir", ".", "--", "python", "-m", "jobs.curate"]
     command += ["--footage", str(small_footage), "--store", store.uri]
-    done = subprocess.run(
-        command, cwd=ROOT, env=cluster, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
+    for _ in range(30):  # the head answers a little before it can take a job
+        done = subprocess.run(
+            command, cwd=ROOT, env=cluster, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+        if "No available agent" not in done.stderr:
+            break
+        time.sleep(1)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 seen: 4 curated" in done.stdout
     assert table_rows(store) == table_rows(undisturbed)

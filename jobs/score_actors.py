@@ -1,0 +1,179 @@
+"""The processes that hold loaded models, and how they are kept supplied with clips, whatever dies."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import ray
+import ray.exceptions
+
+from curation.embeddings import EmbeddingModel
+from curation.model_files import BadModel
+from curation.scoring import AskedModels, ClipScorer, ScoredClip, WantedClip
+from curation.store import Store, StoreUnavailable
+from jobs.cluster import connect, cpus
+from jobs.runs import MachineFault
+
+__all__ = ["Showing", "batches_of", "ready", "start_actors"]
+
+# One batch is with the models, one is being decoded, one waits.
+BATCHES_AN_ACTOR = 3
+# How long an actor that died may take to load its models again.
+REVIVE_S = 600.0
+# Where so many batches came to nothing and none to anything, no other will.
+HOPELESS_BATCHES = 4
+
+
+class ScoreActor:
+    """A process with loaded models. Started again where it died, it loads them again."""
+
+    def __init__(self, asked: AskedModels, device: str, threads: int):
+        self._making = asked, device, threads
+        self._scorer: ClipScorer | None = None
+
+    def ready(self) -> EmbeddingModel | None:
+        """Raises BadModel."""
+        if self._scorer is None:
+            self._scorer = ClipScorer(*self._making)
+        return self._scorer.embedding_model
+
+    def score(self, store: Store, version: int, wanted: Sequence[WantedClip]) -> list[ScoredClip]:
+        self.ready()
+        assert self._scorer is not None
+        return self._scorer.score(store, version, wanted)
+
+
+def start_actors(asked: AskedModels, *, cpus_per_actor: int, gpus_per_actor: float, at_most: int) -> list[Any]:
+    """As many as there is room for; `gpus_per_actor` -1 for one where the cluster has any.
+
+    Raises MachineFault where there is room for none.
+    """
+    connect()
+    resources = ray.cluster_resources()
+    gpus = resources.get("GPU", 0.0)
+    num_gpus = (1.0 if gpus else 0.0) if gpus_per_actor < 0 else gpus_per_actor
+    num_cpus = min(cpus_per_actor, cpus())
+    if num_gpus > gpus:
+        raise MachineFault(f"an actor asks for {num_gpus:g} GPUs and the cluster has {gpus:g}; give --num-gpus 0")
+    room = int(min(cpus() // num_cpus, gpus / num_gpus if num_gpus else cpus()))
+    kind: Any = ray.remote(ScoreActor)
+    # Two calls at once: one decodes while the other's frames are with the models.
+    actor = kind.options(num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=-1, max_concurrency=2)
+    device = "cuda" if num_gpus else "cpu"
+    return [actor.remote(asked, device, num_cpus) for _ in range(max(1, min(room, at_most)))]
+
+
+def ready(actors: Sequence[Any]) -> EmbeddingModel | None:
+    """Wait for the models to be loaded. Raises BadModel, MachineFault."""
+    try:
+        return ray.get([actor.ready.remote() for actor in actors])[0]
+    except BadModel as error:
+        raise as_raised(error) from None
+    except ray.exceptions.RayError as error:
+        raise MachineFault(f"an actor could not start: {one_line(error)}") from error
+
+
+def batches_of(chunks: Iterator[list[WantedClip]], size: int) -> Iterator[list[WantedClip]]:
+    batch: list[WantedClip] = []
+    for clip in chain.from_iterable(chunks):
+        batch.append(clip)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+class Showing:
+    """Keeps every actor supplied. A batch whose actor died is shown again clip by clip when all else is done, one at a
+    time, so that a clip that kills its actor costs only itself."""
+
+    def __init__(self, actors: Sequence[Any], store: Store, version: int):
+        self._actors, self._store, self._version = actors, store, version
+        self._in_flight: dict[ray.ObjectRef, tuple[int, list[WantedClip]]] = {}
+        self._suspects: list[WantedClip] = []
+        self._hopeless = 0
+
+    def all(self, batches: Iterator[list[WantedClip]]) -> Iterator[list[ScoredClip]]:
+        """What became of each batch, in any order; an empty list now and then, as a moment to commit."""
+        for batch in batches:
+            while (actor := self._free_actor()) is None:
+                yield from self._finished()
+            self._submit(actor, batch)
+        while self._in_flight:
+            yield from self._finished()
+        for clip in self._suspects:
+            yield self._alone(clip)
+
+    def _free_actor(self) -> int | None:
+        load = Counter(actor for actor, _ in self._in_flight.values())
+        actor = min(range(len(self._actors)), key=lambda number: load[number])
+        return actor if load[actor] < BATCHES_AN_ACTOR else None
+
+    def _submit(self, actor: int, batch: list[WantedClip]) -> None:
+        self._in_flight[self._call(actor, batch)] = actor, batch
+
+    def _call(self, actor: int, batch: list[WantedClip]) -> ray.ObjectRef:
+        return self._actors[actor].score.remote(self._store, self._version, batch)
+
+    def _finished(self) -> Iterator[list[ScoredClip]]:
+        done, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=1.0)
+        for ref in done:
+            actor, batch = self._in_flight.pop(ref)
+            try:
+                yield self._result(ref)
+            except ray.exceptions.RayActorError:
+                self._suspects += batch
+                self._revive(actor)
+        yield []
+
+    def _alone(self, clip: WantedClip) -> list[ScoredClip]:
+        try:
+            return self._result(self._call(0, [clip]))
+        except ray.exceptions.RayActorError:
+            self._revive(0)
+            return [ScoredClip(clip.row["clip_id"], fault="worker_died")]
+
+    def _revive(self, actor: int) -> None:
+        """Wait until Ray has started an actor again: until then it refuses every call. Raises MachineFault."""
+        deadline_s = time.monotonic() + REVIVE_S
+        while True:
+            try:
+                ray.get(self._actors[actor].ready.remote())
+                return
+            except ray.exceptions.RayActorError as error:
+                if time.monotonic() > deadline_s:
+                    raise MachineFault(f"an actor does not come up again: {one_line(error)}") from error
+                time.sleep(0.5)
+
+    def _result(self, ref: ray.ObjectRef) -> list[ScoredClip]:
+        """Raises RayActorError where the actor died, and StoreUnavailable, BadModel, MachineFault."""
+        try:
+            scored = ray.get(ref)
+        except BadModel as error:
+            raise as_raised(error) from None
+        except (StoreUnavailable, ray.exceptions.RayActorError):
+            raise
+        except OSError as error:
+            raise MachineFault(f"a worker could not go on: {error}") from error
+        except ray.exceptions.RayError as error:
+            raise MachineFault(f"a worker met a fault: {error}") from error
+        self._hopeless = self._hopeless + 1 if all(clip.fault for clip in scored) else -sys.maxsize
+        if self._hopeless >= HOPELESS_BATCHES:
+            raise MachineFault(f"none of the first clips could be shown to the models: {scored[0].fault}")
+        return scored
+
+
+def as_raised(error: BadModel) -> Exception:
+    """The error that a worker raised, without Ray's traceback around it."""
+    cause = getattr(error, "cause", error)
+    return cause if isinstance(cause, Exception) else error
+
+
+def one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"

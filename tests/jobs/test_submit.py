@@ -69,6 +69,18 @@ def answers(address: str) -> bool:
     return True
 
 
+def submitted(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The command, ended. The head answers a little before it can take a job, and then says so."""
+    deadline_s = time.monotonic() + 60
+    while True:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+        if "No available agent" not in done.stderr or time.monotonic() > deadline_s:
+            return done
+        time.sleep(1)
+
+
 @pytest.mark.slow
 def test_the_job_runs_unchanged_on_a_cluster(cluster: dict[str, str], small_footage: Path, tmp_path: Path) -> None:
     store, undisturbed = Store.at(str(tmp_path / "store")), Store.at(str(tmp_path / "undisturbed"))
@@ -76,13 +88,7 @@ def test_the_job_runs_unchanged_on_a_cluster(cluster: dict[str, str], small_foot
     compare_in_process(undisturbed)
     command = [RAY, "job", "submit", "--working-dir", ".", "--", "python", "-m", "jobs.curate"]
     command += ["--footage", str(small_footage), "--store", store.uri]
-    for _ in range(30):  # the head answers a little before it can take a job
-        done = subprocess.run(
-            command, cwd=ROOT, env=cluster, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-        )
-        if "No available agent" not in done.stderr:
-            break
-        time.sleep(1)
+    done = submitted(command, cluster)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 seen: 4 curated" in done.stdout
     assert table_rows(store) == table_rows(undisturbed)

@@ -13,7 +13,7 @@ import pytest
 from curation import duplicates
 from curation.duplicate_verdicts import DuplicateConfig, losses_of, rank_of, settle
 from curation.reverdict import Changes, apply_verdicts
-from curation.store import Store
+from curation.store import FinishedSource, Store
 from curation.verdicts import Thresholds
 from tests.looking_alike import Stored, add_source, fingerprint_of_shot, noisy, source_id_of
 from tests.stores import compare_in_process, table_rows
@@ -127,6 +127,20 @@ def test_a_superseded_clip_leaves_nothing_and_what_it_beat_is_kept_again(make_st
     assert verdicts(store)["rich"] == (None, None, None)
     assert table_rows(store) == table_rows(directly)
     assert not store.open("duplicates").count_rows()
+
+
+def test_what_a_source_beat_is_kept_again_once_it_is_rejected_itself(make_store: Callable[[], Store]) -> None:
+    store = make_store()
+    for name in ("one", "two"):
+        add_source(store, name, SOURCES[name])
+    compare_in_process(store)
+    (row,) = store.open("sources").to_table(filter=f"source_id = '{source_id_of('one')}'").to_pylist()
+    rejected = {"state": "rejected", "reason": "too_long", "config_hash": "another", "compared": None, "clips": None}
+    store.commit_sources([FinishedSource(row | rejected)])
+    compare_in_process(store)
+    assert verdicts(store) == {"rich": (None, None, None)}
+    assert not store.open("duplicates").count_rows()
+    assert not list(duplicates.uncompared_batches(store))
 
 
 def test_a_clip_with_another_fingerprint_under_the_same_id_is_compared_anew(make_store: Callable[[], Store]) -> None:

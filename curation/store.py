@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
@@ -134,6 +135,18 @@ class Store:
         except (ValueError, OSError) as error:
             if "was not found" in str(error) or isinstance(error, FileNotFoundError):
                 return None
+            raise self.unavailable("read", error) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Raises StoreUnavailable where files of the store go away while they are read."""
+        try:
+            yield
+        except OSError as error:
+            raise self.unavailable("read", error) from error
+        except pa.ArrowInvalid as error:
+            if "External error" not in str(error):
+                raise  # not the store's fault: what was asked of it is wrong
             raise self.unavailable("read", error) from error
 
     def unavailable(self, verb: str, error: Exception) -> StoreUnavailable:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from curation.duplicate_verdicts import DuplicateConfig, Settled
 from curation.duplicates import compare_batch, uncompared_batches
+from curation.embeddings import EmbeddingModel
 from curation.semantic import compare_meanings, model_to_compare_by, unlike_batches
 from jobs.progress import Progress
 from jobs.runs import JobRun, say
@@ -19,6 +20,11 @@ def find_duplicates(run: JobRun, config: DuplicateConfig) -> list[Settled]:
 
     Raises StoreUnavailable, LeaseLost.
     """
+    with run.store.reading():
+        return _find_duplicates(run, config)
+
+
+def _find_duplicates(run: JobRun, config: DuplicateConfig) -> list[Settled]:
     batches = list(uncompared_batches(run.store))
     progress = Progress("duplicates", sum(map(len, batches)), 0)
     pairs: Counter[str] = Counter()
@@ -44,6 +50,11 @@ def find_semantic_pairs(run: JobRun) -> None:
     Raises NoEmbeddings, StoreUnavailable, LeaseLost.
     """
     model = model_to_compare_by(run.store)
+    with run.store.reading():
+        _find_semantic_pairs(run, model)
+
+
+def _find_semantic_pairs(run: JobRun, model: EmbeddingModel) -> None:
     batches = list(unlike_batches(run.store, model))
     progress = Progress("meanings", sum(map(len, batches)), 0, unit="clips")
     pairs = 0

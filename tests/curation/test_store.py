@@ -185,3 +185,16 @@ def test_rows_survive_names_that_would_break_a_query(store: Store, small_footage
     (row,) = table_rows(store)["sources"]
     assert row["uri"] == str(folder / "a'; DROP TABLE clips; --.mp4")
     assert isinstance(store.open("clips").schema, pa.Schema)
+
+
+def test_a_store_that_goes_away_while_it_is_read_is_named(store: Store) -> None:
+    empty = store.open("fingerprints")
+    row = dict.fromkeys(empty.schema.names) | {"key": 1, "check": 2, "has_few": False, "clip": bytes(16), "source": 3}
+    empty.insert(pa.Table.from_pylist([row], schema=empty.schema))
+    table = store.open("fingerprints")
+    for data in Path(store.uri).rglob("data/*.lance"):
+        data.unlink()
+    with pytest.raises(StoreUnavailable, match="cannot be read"), store.reading():
+        table.to_table()
+    with pytest.raises(pa.ArrowInvalid), store.reading():
+        raise pa.ArrowInvalid("a fault of ours")

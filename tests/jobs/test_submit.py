@@ -43,6 +43,8 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     }
     subprocess.run([RAY, "get-auth-token", "--generate"], env=environment, check=True, capture_output=True)
     command = [RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={port}", f"--dashboard-port={dashboard}"]
+    # Its agent listens at one and the same port of every cluster otherwise, which a killed one may still hold.
+    command += [f"--dashboard-agent-listen-port={free_port()}", f"--dashboard-agent-grpc-port={free_port()}"]
     command += ["--object-store-memory=100000000", f"--temp-dir=/tmp/ray-{os.getpid()}"]
     head = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True

@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from curation.geometry import Box
-from curation.reader import DamagedClip, ReadableFile, active_box, opened, upright_rgb
+from curation.reader import DamagedClip, ReadableFile, active_box, opened, pictures_of, upright_rgb
 
 __all__ = ["CLIP_COLUMNS", "RGB", "sampled_frames"]
 
@@ -85,13 +85,7 @@ def _near(container: InputContainer, row: Mapping[str, Any], count: int) -> Iter
 def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """What the decoder gives from here on; packets that it refuses are passed over."""
     for packet in container.demux(stream):
-        if packet.size == 0 and packet.dts is not None:
-            continue
-        try:
-            pictures = packet.decode()
-        except av.error.FFmpegError:
-            continue
-        yield from pictures
+        yield from pictures_of(packet)
 
 
 def _shown(frame: VideoFrame, row: Mapping[str, Any], side_px: int) -> RGB:

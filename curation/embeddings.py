@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import lance
@@ -240,19 +241,15 @@ def index_embeddings(
     for model in models_in(store):
         table = table_of(model.model_id)
         try:
-            metrics = store.open(table).optimize.compact_files()
-            store.open(table).create_scalar_index("clip_id", "BTREE", replace=True)
-            _index_vectors(store.open(table), from_rows)
-            cleaned = store.open(table).cleanup_old_versions(timedelta(days=keep_versions_days))
+            done[table] = store.compact_table(table, keep_versions_days, partial(_index, store, table, from_rows))
         except OSError as error:
             raise store.unavailable("written", error) from error
-        done[table] = {
-            "fragments_before": metrics.fragments_removed,
-            "fragments_after": metrics.fragments_added,
-            "old_versions_removed": cleaned.old_versions,
-            "bytes_freed": cleaned.bytes_removed,
-        }
     return done
+
+
+def _index(store: Store, table: str, from_rows: int) -> None:
+    store.open(table).create_scalar_index("clip_id", "BTREE", replace=True)
+    _index_vectors(store.open(table), from_rows)
 
 
 def _index_vectors(dataset: lance.LanceDataset, from_rows: int) -> None:

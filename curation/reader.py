@@ -10,7 +10,9 @@ import av
 import av.error
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from curation.geometry import Box, normal_rotation
@@ -19,6 +21,7 @@ __all__ = [
     "DamagedClip",
     "active_box",
     "opened",
+    "pictures_of",
     "read_active_frames",
     "read_clip_frames",
     "read_frames",
@@ -82,21 +85,22 @@ def _decoded(container: InputContainer) -> Iterator[VideoFrame]:
         return
     stream = container.streams.video[0]
     stream.codec_context.thread_count = 1
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except (av.error.FFmpegError, OSError) as error:
-            raise DamagedClip(f"the clip's bytes cannot be read further ({error.strerror})") from error
-        if packet is None:
-            return
-        if packet.size == 0 and packet.dts is not None:
-            continue
-        try:
-            pictures = packet.decode()
-        except av.error.FFmpegError:
-            continue
-        yield from pictures
+    try:
+        packets = container.demux(stream)
+        while (packet := next(packets, None)) is not None:
+            yield from pictures_of(packet)
+    except (av.error.FFmpegError, OSError) as error:
+        raise DamagedClip(f"the clip's bytes cannot be read further ({error.strerror})") from error
+
+
+def pictures_of(packet: Packet[VideoStream]) -> list[VideoFrame]:
+    """What the decoder makes of a packet: nothing of an empty one, or of one that it refuses."""
+    if packet.size == 0 and packet.dts is not None:
+        return []
+    try:
+        return packet.decode()
+    except av.error.FFmpegError:
+        return []
 
 
 def read_active_frames(row: Mapping[str, Any], video: ReadableFile) -> Iterator[NDArray[np.uint8]]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -308,21 +309,27 @@ class Store:
         """
         done = {}
         for table in SCHEMAS:
-            dataset = self.open(table)
-            metrics = dataset.optimize.compact_files()
-            if table in SORTED:
-                self.sort_and_index(table, SORTED[table])
-            else:
-                for column in INDEXED.get(table, ()):
-                    self.open(table).create_scalar_index(column, "BTREE", replace=True)
-            cleaned = self.open(table).cleanup_old_versions(timedelta(days=keep_versions_days))
-            done[table] = {
-                "fragments_before": metrics.fragments_removed,
-                "fragments_after": metrics.fragments_added,
-                "old_versions_removed": cleaned.old_versions,
-                "bytes_freed": cleaned.bytes_removed,
-            }
+            done[table] = self.compact_table(table, keep_versions_days, partial(self._index, table))
         return done
+
+    def compact_table(self, table: str, keep_versions_days: float, index: Callable[[], None]) -> dict[str, int]:
+        """Merge a table's fragments, let `index` index it, drop versions older than asked for; what was done."""
+        metrics = self.open(table).optimize.compact_files()
+        index()
+        cleaned = self.open(table).cleanup_old_versions(timedelta(days=keep_versions_days))
+        return {
+            "fragments_before": metrics.fragments_removed,
+            "fragments_after": metrics.fragments_added,
+            "old_versions_removed": cleaned.old_versions,
+            "bytes_freed": cleaned.bytes_removed,
+        }
+
+    def _index(self, table: str) -> None:
+        if table in SORTED:
+            self.sort_and_index(table, SORTED[table])
+            return
+        for column in INDEXED.get(table, ()):
+            self.open(table).create_scalar_index(column, "BTREE", replace=True)
 
 
 def _in_order(dataset: lance.LanceDataset, column: str, cuts: Sequence[int]) -> Iterator[pa.RecordBatch]:

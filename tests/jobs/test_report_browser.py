@@ -186,6 +186,8 @@ def test_a_hostile_clip_plays(page: webdriver.Chrome):
     card = card_of(page, visible(HOSTILE_NAMES[0]), "kept")
     card.find_element(By.CSS_SELECTOR, ".play").click()
     wait_for(lambda: state_of(card)["time"] > 0.3, "playing")
+    assert not state_of(card)["paused"]
+    assert card.find_element(By.TAG_NAME, "video").get_property("videoWidth") > 0
 
 
 def test_only_one_plays_at_a_time(page: webdriver.Chrome):

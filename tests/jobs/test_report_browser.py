@@ -187,7 +187,9 @@ def test_a_hostile_clip_plays(page: webdriver.Chrome):
     card.find_element(By.CSS_SELECTOR, ".play").click()
     wait_for(lambda: state_of(card)["time"] > 0.3, "playing")
     assert not state_of(card)["paused"]
-    assert card.find_element(By.TAG_NAME, "video").get_property("videoWidth") > 0
+    width_px = card.find_element(By.TAG_NAME, "video").get_property("videoWidth")
+    assert isinstance(width_px, int)
+    assert width_px > 0
 
 
 def test_only_one_plays_at_a_time(page: webdriver.Chrome):

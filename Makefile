@@ -30,11 +30,11 @@ help: ## this list
 
 setup: $(READY) ## everything into .venv (done by the others when needed); EXTRA=gpu for CUDA builds
 
-demo: $(READY) ## the whole way, small, on a film that it makes itself; FOOTAGE=DIR for yours
-	$(BIN)/python -m jobs.demo $(if $(FOOTAGE),--footage "$$FOOTAGE")
+demo: $(READY) ## the whole way, small, on a film that it makes itself; FOOTAGE=DIR for yours, MODEL=DIR to caption by
+	$(BIN)/python -m jobs.demo $(if $(FOOTAGE),--footage "$$FOOTAGE") $(if $(MODEL),--model "$$MODEL")
 
-# FOOTAGE reaches the recipe through the environment, so that a space or a quote in it does no harm.
-export FOOTAGE
+# FOOTAGE and MODEL reach the recipe through the environment, so that a space or a quote in it does no harm.
+export FOOTAGE MODEL
 
 # One step after another, also after a failure; a summary; the exit code says whether all passed.
 define run_steps

@@ -29,7 +29,11 @@ EXPIRES_S = 45.0
 KEEP_VERSIONS_S = 600
 # Jobs that change the same tables share a lease. A table is made whole and never gets another row: two could add
 # the same one at once. A lease that is new here comes in a table of its own, which older stores get like any other.
-LEASE_TABLES = {"leases": ("clips", "captions", "latents"), "model_leases": ("model_scores",)}
+LEASE_TABLES = {
+    "leases": ("clips", "captions", "latents"),
+    "model_leases": ("model_scores",),
+    "tune_leases": ("tunings",),
+}
 LEASES = tuple(name for names in LEASE_TABLES.values() for name in names)
 FREE = ""
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from curation import report_view as view
 from curation import report_words as words
+from curation.report_caption_words import section_of
+from curation.report_captions import CaptionCounts, captions_of, flagged_clips, read_captions
 from curation.report_charts import chart_of
 from curation.report_clips import PlayConfig, remove_stale, write_players
 from curation.report_data import (
+    KEPT,
     Funnel,
     ShownClip,
     kept_by_source,
@@ -27,6 +30,7 @@ from curation.report_data import (
     sample_sources,
 )
 from curation.report_distributions import SIZE_COLUMN, Column, Histogram, distributions
+from curation.report_films import read_films
 from curation.report_page import rendered, write_whole
 from curation.report_whatif import what_if_data
 from curation.score_batches import model_scores_by_clip
@@ -36,7 +40,7 @@ from curation.verdicts import RULES, Thresholds
 __all__ = ["Report", "ReportConfig", "write_report"]
 
 DATA_VERSION = 2
-SCRIPTS = ("report.js", "what_if.js", "sliders.js")
+SCRIPTS = ("report.js", "captions.js", "what_if.js", "sliders.js")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class ReportConfig:
 
     Attributes:
         clips_per_reason: Most clips shown of those kept, and of those rejected for each reason.
+        clips_per_flag: Clips with a caption of each flag that are shown; where the fair draw has fewer, some are added.
         max_sources: Most sources listed.
         slider_clips: Most clips whose scores are in the page, for its sliders: about 200 bytes each. Of a larger store
             a fair draw is taken, and counts are scaled.
@@ -52,6 +57,7 @@ class ReportConfig:
     """
 
     clips_per_reason: int = 48
+    clips_per_flag: int = 12
     max_sources: int = 2000
     slider_clips: int = 100_000
     play: PlayConfig = field(default_factory=PlayConfig)
@@ -60,6 +66,8 @@ class ReportConfig:
         for name in ("clips_per_reason", "max_sources", "slider_clips"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
+        if self.clips_per_flag < 0:
+            raise ValueError(f"clips_per_flag={self.clips_per_flag}: must not be negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,11 @@ def write_report(
     histograms = distributions(store, judged_by)
     columns = [h.column for h in histograms if h.column.name != SIZE_COLUMN]
     shown = sample_clips(clips, sources, funnel.clips, config.clips_per_reason, thresholds)
+    counts = read_captions(store)
+    added = flagged_clips(store, counts, ids_of(shown), config.clips_per_flag, thresholds)
+    if added:
+        shown = {**shown, KEPT: [*shown[KEPT], *(clip for some in added.values() for clip in some)]}
+    shown_for = {clip.row["clip_id"]: flag for flag, some in added.items() for clip in some}
     shown = with_models(store, shown, [column.name for column in columns])
     players = write_players(shown, clips, out, config.play, tell)
     listed = sample_sources(sources, config.max_sources)
@@ -107,25 +120,36 @@ def write_report(
         is_empty=funnel.seen.count == 0 and funnel.found.count == 0,
         source_rows=view.source_funnel(funnel),
         clip_rows=view.clip_funnel(funnel),
-        sections=view.sheets_of(funnel, shown, players, judged_by),
+        sections=view.sheets_of(funnel, shown, players, judged_by, captions_of(store, ids_of(shown)), shown_for),
+        captions=section_of(counts) if counts and counts.speakers else None,
+        can_have_captions=counts is not None,
+        films=read_films(store, players.keys()),
         columns=columns,
         charts=[chart_of(histogram) for histogram in histograms],
         found=funnel.found.count,
         seen=funnel.seen.count,
         sources=[view.source_row(row, kept[row["source_id"]]) for row in listed],
         data=_data(funnel, histograms, columns, shown, judged_by)
-        | {"store": store.uri, "what_if": what_if_data(store, histograms, judged_by, config.slider_clips)},
+        | {
+            "store": store.uri,
+            "captions": caption_data(counts),
+            "what_if": what_if_data(store, histograms, judged_by, config.slider_clips),
+        },
     )
     write_whole(out / "index.html", html)
     remove_stale(out, players.values())
     return Report(out / "index.html", view.summary_of(funnel), tuple(left_out))
 
 
+def ids_of(shown: Mapping[str, Sequence[ShownClip]]) -> list[str]:
+    return [clip.row["clip_id"] for some in shown.values() for clip in some]
+
+
 def with_models(
     store: Store, shown: Mapping[str, Sequence[ShownClip]], names: Sequence[str]
 ) -> dict[str, list[ShownClip]]:
     """The same clips with what models said of them."""
-    said = model_scores_by_clip(store, [clip.row["clip_id"] for some in shown.values() for clip in some], names)
+    said = model_scores_by_clip(store, ids_of(shown), names)
     return {
         reason: [replace(clip, row={**clip.row, **said[clip.row["clip_id"]]}) for clip in some]
         for reason, some in shown.items()
@@ -133,6 +157,18 @@ def with_models(
 
 
 # -- for scripts
+
+
+def caption_data(counts: CaptionCounts | None) -> dict[str, Any] | None:
+    """All captions, counted."""
+    if counts is None:
+        return None
+    return {
+        "speakers": [speaker._asdict() | asdict(tally) for speaker, tally in counts.speakers.items()],
+        "flags": counts.flags,
+        "words": counts.words,
+        "missing": asdict(counts.missing),
+    }
 
 
 def _data(

@@ -13,6 +13,7 @@ from typing import Any
 from curation import report_words as words
 from curation.colors import NAMED
 from curation.geometry import Box
+from curation.report_caption_words import CaptionsOfClip
 from curation.report_clips import Player
 from curation.report_data import Limit, ShownClip
 
@@ -51,9 +52,17 @@ class Card:
     active: Box | None = None  # inside its borders, where it has some
     winner: str | None = None  # the clip that this one is a duplicate of
     winner_is_shown: bool = False
+    captions: CaptionsOfClip | None = None  # None on a page without any
+    shown_for: str | None = None  # the flag for which it is on the page, beside the fair draw
 
 
-def card_of(clip: ShownClip, player: Player, on_page: Collection[str] = ()) -> Card:
+def card_of(
+    clip: ShownClip,
+    player: Player,
+    on_page: Collection[str] = (),
+    captions: CaptionsOfClip | None = None,
+    shown_for: str | None = None,
+) -> Card:
     """A clip in words. `on_page` are the clips that it can be linked to."""
     row, uri = clip.row, clip.source.get("uri") or "source not in the table"
     coding = "H.264 (encoded)" if row["encoded_because"] else clip.source.get("codec") or "unknown codec"
@@ -82,6 +91,8 @@ def card_of(clip: ShownClip, player: Player, on_page: Collection[str] = ()) -> C
         active=_active_box(row),
         winner=row.get("duplicate_of"),
         winner_is_shown=row.get("duplicate_of") in on_page,
+        captions=captions,
+        shown_for=shown_for,
     )
 
 

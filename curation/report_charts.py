@@ -8,6 +8,7 @@ and works without a script; each bar carries its bin, so that a script can colou
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from curation.report_distributions import Histogram, round_step
@@ -83,8 +84,8 @@ class Chart:
     top: float = TOP
 
 
-def chart_of(histogram: Histogram) -> Chart:
-    """The shapes of one histogram."""
+def chart_of(histogram: Histogram, group_words: Sequence[str] = GROUP_WORDS) -> Chart:
+    """The shapes of one histogram. `group_words` say what its three groups of counts are."""
     axis = _Axis(histogram)
     lines, off_axis = [], []
     for limit in histogram.limits:
@@ -101,7 +102,8 @@ def chart_of(histogram: Histogram) -> Chart:
             lines.append(Line(x, label, "start" if fits_right else "end", len(lines) % 2))
         else:
             off_axis.append(f"{label} lies {'left' if edge < histogram.edges[0] else 'right'} of the axis")
-    return Chart(histogram, _bars(histogram, axis), _ticks(histogram, axis), tuple(lines), tuple(off_axis))
+    bars = _bars(histogram, axis, group_words)
+    return Chart(histogram, bars, _ticks(histogram, axis), tuple(lines), tuple(off_axis))
 
 
 class _Axis:
@@ -122,7 +124,7 @@ class _Axis:
         return round(LEFT + across * (WIDTH - LEFT - RIGHT), 2)
 
 
-def _bars(histogram: Histogram, axis: _Axis) -> tuple[Bar, ...]:
+def _bars(histogram: Histogram, axis: _Axis, group_words: Sequence[str]) -> tuple[Bar, ...]:
     counts = list(zip(histogram.kept, histogram.rejected_here, histogram.rejected_elsewhere, strict=True))
     tallest = max(map(sum, counts), default=0) or 1
     bars = []
@@ -130,7 +132,7 @@ def _bars(histogram: Histogram, axis: _Axis) -> tuple[Bar, ...]:
         x, end = axis.x(histogram.edges[index]), axis.x(histogram.edges[index + 1])
         gap = 0.5 if end - x > 3 else 0.0
         label = visible(_bin_words(histogram, index))
-        parts = ", ".join(f"{count(n)} {words}" for n, words in zip(groups, GROUP_WORDS, strict=True) if n)
+        parts = ", ".join(f"{count(n)} {words}" for n, words in zip(groups, group_words, strict=True) if n)
         says = f"{label}: {parts}"
         bars.append(Bar(x + gap, end - x - 2 * gap, _parts(groups, tallest), says, label, sum(groups), index))
     return tuple(bars)

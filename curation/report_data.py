@@ -9,12 +9,13 @@ from __future__ import annotations
 import heapq
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import lance
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.records import SourceState
 from curation.tables import CLIPS
@@ -27,6 +28,7 @@ __all__ = [
     "ShownClip",
     "Tally",
     "kept_by_source",
+    "kept_clips",
     "limits_on",
     "outcomes_of",
     "read_funnel",
@@ -34,6 +36,7 @@ __all__ = [
     "sample_clips",
     "sample_sources",
     "sampled_rows",
+    "sources_of",
 ]
 
 KEPT = "kept"
@@ -231,20 +234,32 @@ def sample_clips(
     """At most `limit` clips of each reason, in the order of the draw: any first few of them are a fair draw too."""
     columns = [name for name in CLIP_COLUMNS if name in clips.schema.names]  # an older store has fewer scores
     rows = {reason: sampled_rows(clips, _where(reason), columns, limit) for reason in reasons}
-    by_id = _sources_of(sources, {row["source_id"] for some in rows.values() for row in some})
-    return {
-        reason: [
-            ShownClip(
-                reason,
-                row.pop("_rowid"),
-                row,
-                by_id.get(row["source_id"], {}),
-                _broken_limit(row, thresholds.get(row["thresholds_id"])),
-            )
-            for row in some
-        ]
-        for reason, some in rows.items()
-    }
+    by_id = sources_of(sources, {row["source_id"] for some in rows.values() for row in some})
+    return {reason: [_shown(reason, row, by_id, thresholds) for row in some] for reason, some in rows.items()}
+
+
+def kept_clips(
+    clips: lance.LanceDataset,
+    sources: lance.LanceDataset,
+    clip_ids: Sequence[str],
+    limit: int,
+    thresholds: Mapping[str, Thresholds],
+) -> list[ShownClip]:
+    """At most `limit` of these clips, those that are kept, in the order of the draw."""
+    columns = [name for name in CLIP_COLUMNS if name in clips.schema.names]
+    rows = sampled_rows(clips, pc.field("keep") & pc.field("clip_id").isin(list(clip_ids)), columns, limit)
+    by_id = sources_of(sources, {row["source_id"] for row in rows})
+    return [_shown(KEPT, row, by_id, thresholds) for row in rows]
+
+
+def _shown(
+    reason: str,
+    row: dict[str, Any],
+    sources: Mapping[str, Mapping[str, Any]],
+    thresholds: Mapping[str, Thresholds],
+) -> ShownClip:
+    row_id, limit = row.pop("_rowid"), _broken_limit(row, thresholds.get(row["thresholds_id"]))
+    return ShownClip(reason, row_id, row, sources.get(row["source_id"], {}), limit)
 
 
 def _where(reason: str) -> str:
@@ -257,7 +272,7 @@ def _where(reason: str) -> str:
 
 
 def sampled_rows(
-    clips: lance.LanceDataset, where: str | None, columns: Sequence[str], limit: int
+    clips: lance.LanceDataset, where: str | pc.Expression | None, columns: Sequence[str], limit: int
 ) -> list[dict[str, Any]]:
     """The rows with the smallest ids, `_rowid` included.
 
@@ -274,7 +289,8 @@ def sampled_rows(
     return scan.to_table().to_pylist()
 
 
-def _sources_of(sources: lance.LanceDataset, ids: set[str]) -> dict[str, dict[str, Any]]:
+def sources_of(sources: lance.LanceDataset, ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Rows of the sources with these ids, as far as there are any."""
     found: dict[str, dict[str, Any]] = {}
     in_order = sorted(ids)
     for start in range(0, len(in_order), LOOK_UP_IDS):

@@ -17,6 +17,7 @@ import lance
 
 from curation import report_words as words
 from curation.records import SourceState
+from curation.report_caption_words import captions_of_clip
 from curation.report_cards import Card, card_of, sign_of
 from curation.report_clips import Player
 from curation.report_data import KEPT, Funnel, ShownClip, Tally
@@ -67,6 +68,7 @@ class Sheet:
     total: int
     rule: str | None
     cards: tuple[Card, ...]
+    has_captions: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,14 +209,21 @@ def sheets_of(
     shown: Mapping[str, Sequence[ShownClip]],
     players: Mapping[str, Player],
     judged_by: Thresholds | None,
+    captions: Mapping[str, Sequence[Mapping[str, Any]]],
+    shown_for: Mapping[str, str],
 ) -> list[Sheet]:
+    """`captions` are rows by clip; `shown_for` is the flag for which a clip was added to the draw."""
     sheets = []
     on_page = frozenset(players)
     for reason, some in shown.items():
-        in_order = sorted(some, key=_place)
-        cards = tuple(card_of(clip, players[clip.row["clip_id"]], on_page) for clip in in_order)
+        has_captions = any(captions.get(clip.row["clip_id"]) for clip in some)
+        cards = []
+        for clip in sorted(some, key=_place):
+            clip_id = clip.row["clip_id"]
+            said = captions_of_clip(clip.row, captions.get(clip_id, ())) if has_captions else None
+            cards.append(card_of(clip, players[clip_id], on_page, said, shown_for.get(clip_id)))
         total, rule = funnel.clips[reason].count, _rule_of(reason, judged_by)
-        sheets.append(Sheet(reason, _target(reason), reason == KEPT, total, rule, cards))
+        sheets.append(Sheet(reason, _target(reason), reason == KEPT, total, rule, tuple(cards), has_captions))
     return sheets
 
 

@@ -24,7 +24,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lance.fragment import write_fragments
 
-from curation.tables import CLIPS, DUPLICATES, FINGERPRINTS, MODEL_SCORES, MODELS, RUNS, SOURCES
+from curation.tables import (
+    CAPTIONS,
+    CLIPS,
+    DUPLICATES,
+    FILMS,
+    FINGERPRINTS,
+    MODEL_SCORES,
+    MODELS,
+    RUNS,
+    SOURCES,
+)
 
 __all__ = ["FinishedSource", "Store", "StoreUnavailable", "blob_table"]
 
@@ -40,6 +50,8 @@ INDEXED = {
     "fingerprints": ("key", "source"),
     "duplicates": ("clip_id", "other_id"),
     "model_scores": ("clip_id",),
+    "captions": ("caption_id", "clip_id"),
+    "films": ("source_id",),
 }
 SORTED = {"fingerprints": "key"}
 # Arrow's default allocator keeps the pages of every batch of videos that was written.
@@ -51,6 +63,8 @@ SCHEMAS = {
     "duplicates": DUPLICATES,
     "models": MODELS,
     "model_scores": MODEL_SCORES,
+    "captions": CAPTIONS,
+    "films": FILMS,
     "runs": RUNS,
 }
 

@@ -7,7 +7,17 @@ import pyarrow as pa
 
 from curation.scores import SCORES
 
-__all__ = ["CLIPS", "DUPLICATES", "FINGERPRINTS", "MODELS", "MODEL_SCORES", "RUNS", "SOURCES"]
+__all__ = [
+    "CAPTIONS",
+    "CLIPS",
+    "DUPLICATES",
+    "FILMS",
+    "FINGERPRINTS",
+    "MODELS",
+    "MODEL_SCORES",
+    "RUNS",
+    "SOURCES",
+]
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -156,6 +166,55 @@ MODEL_SCORES = pa.schema(
         pa.field("value", pa.float64()),
         pa.field("text", pa.string()),  # for scores that are words
         pa.field("failure", pa.string()),  # why there is neither
+        _required("run_id", pa.string()),
+    ]
+)
+
+# Captions are added, never changed: another model, prompt or kind is another row.
+CAPTIONS = pa.schema(
+    [
+        _required("caption_id", pa.string()),  # from clip, window, kind, model and prompt
+        _required("clip_id", pa.string()),
+        _required("source_id", pa.string()),
+        _required("kind", pa.string()),  # original, short, descriptive, motion
+        pa.field("text", pa.string()),  # null where nothing could be said: `flags` tells why
+        pa.field("fields", pa.string()),  # JSON: the answer that the text was made from, see captioner.fields
+        pa.field("window_index", pa.int32()),  # null for the whole clip
+        _required("window_start_pts", pa.int64()),  # the part of the clip that was shown, in ticks of its source
+        _required("window_end_pts", pa.int64()),
+        _required("captioner", pa.string()),  # facts, vllm, openai; for kind original `side_file` or `table`
+        _required("model", pa.string()),  # a directory's name or a hub id; of no model, the captioner's version
+        _required("model_revision", pa.string()),  # from its files' content where they are here; part of the key
+        _required("prompt_id", pa.string()),  # from prompt, schema and how the window was shown
+        pa.field("request_id", pa.string()),
+        pa.field("seed", pa.int64()),
+        _required("attempts", pa.int32()),  # how many times it was asked
+        pa.field("tokens_in", pa.int32()),
+        pa.field("tokens_out", pa.int32()),
+        pa.field("finish_reason", pa.string()),
+        _required("flags", pa.list_(pa.string())),  # what the checks found; empty where nothing
+        pa.field("agreement", pa.float32()),  # cosine with the clip, by the embedding model
+        _required("run_id", pa.string()),
+    ]
+)
+
+# What is said of a whole source.
+FILMS = pa.schema(
+    [
+        _required("film_id", pa.string()),  # from source, kind, question, position, model and prompt
+        _required("source_id", pa.string()),
+        _required("kind", pa.string()),  # synopsis, chapter, answer
+        _required("position", pa.int32()),  # of a chapter or question, from 0
+        pa.field("title", pa.string()),  # of a chapter
+        pa.field("question", pa.string()),
+        _required("text", pa.string()),
+        pa.field("start_s", pa.float64()),  # of a chapter; of an answer, the first time that it rests on
+        pa.field("end_s", pa.float64()),
+        _required("clip_ids", pa.list_(pa.string())),  # what it rests on
+        _required("captioner", pa.string()),
+        _required("model", pa.string()),
+        _required("prompt_id", pa.string()),
+        _required("flags", pa.list_(pa.string())),
         _required("run_id", pa.string()),
     ]
 )

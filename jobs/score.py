@@ -16,7 +16,6 @@ from typing import Any
 
 import ray
 
-from curation.conditions import check_condition
 from curation.embeddings import EmbeddingModel, add_model, models_in, note_model, write_embeddings
 from curation.head_scores import score_by_head
 from curation.heads import AffineHead
@@ -25,6 +24,7 @@ from curation.model_scores import make_plugin, write_model_scores
 from curation.scoring import AskedModels, ScoredClip, wanted_clips
 from curation.store import Store
 from jobs.cli import parse
+from jobs.conditions import refuse_unless_condition
 from jobs.progress import Progress
 from jobs.runs import EXIT_CODES, EXIT_OVER_BUDGET, JobRun, exit_code_of, job_run, say
 from jobs.score_actors import Showing, batches_of, ready, start_actors
@@ -97,7 +97,7 @@ def score(options: ScoreOptions) -> int:
     """Run the job; the exit code. Raises StoreBusy, StoreUnavailable, LeaseLost, MachineFault, BadModel."""
     store = Store.at(options.store, options.storage_options)
     version = store.open("clips").version  # before anything is made: a wrong path must not become a new store
-    refuse_unless_condition(store, options.where)
+    refuse_unless_condition(store, options.where, "score")
     asked = AskedModels.of(options.embedding, options.plugin, options.frames_per_clip)
     with job_run(store, "score", options, lease_name="model_scores") as run:
         counts: Counter[str] = Counter()
@@ -114,16 +114,6 @@ def score(options: ScoreOptions) -> int:
         run.counts = outcome.counts() | {"heads": heads}
         say(outcome.report(lacking))
         return EXIT_OVER_BUDGET if outcome.failed_share() > options.max_failed_share else 0
-
-
-def refuse_unless_condition(store: Store, where: str) -> None:
-    """End the job with exit code 2 where the clips cannot be asked this."""
-    try:
-        check_condition(store.open("clips"), where)
-    except (OSError, ValueError) as error:
-        text = str(error).splitlines()[0]
-        print(f"score: where={where}: cannot be asked of the clips: {text[:300]}", file=sys.stderr)
-        raise SystemExit(2) from None
 
 
 class Outcome:

@@ -8,10 +8,14 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from curation.film import Edit, Encoding, FilmFile, Join, SceneSpec, encode_film, make_film, render
 
 RATE = Fraction(12)
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,7 @@ function find(words) {
 for (const controls of all(".controls")) controls.hidden = false;
 all("video").forEach(setUpPlayer);
 for (const chip of all(".chips button")) chip.addEventListener("click", () => showReason(chip.dataset.reason));
-for (const details of all(".clip details")) details.addEventListener("toggle", () => fillScores(details));
+for (const details of all(".clip .scores")) details.addEventListener("toggle", () => fillScores(details));
 document.getElementById("find")?.addEventListener("input", (event) => find(event.target.value));
 const [column, descending] = [document.getElementById("order"), document.getElementById("descending")];
 column?.addEventListener("change", () => order(column.value, descending.getAttribute("aria-pressed") === "true"));

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from selenium import webdriver
 
+from captioner.captions import KINDS
 from curation.store import Store
 from tests.jobs.running import run
 
@@ -32,6 +33,16 @@ def test_the_film_is_curated_whole(page: Path) -> None:
     assert sum(row["height"] > row["width"] for row in sources) == 1, "the rotated file stands upright"
     reasons = store.open("clips").to_table(columns=["reason"])["reason"].to_pylist()
     assert {None, "too_short", "still", "too_dark"} <= set(reasons)
+
+
+def test_every_kept_clip_is_captioned_by_what_was_measured_and_the_page_says_so(page: Path) -> None:
+    store = Store.at(str(page.parent.parent / "store"))
+    captions = store.open("captions").to_table().to_pylist()
+    kept = store.open("clips").to_table(columns=["clip_id"], filter="keep")["clip_id"].to_pylist()
+    assert {(c["clip_id"], c["kind"]) for c in captions} == {(i, k) for i in kept for k in KINDS}
+    assert len(captions) == len(kept) * len(KINDS)
+    assert {c["captioner"] for c in captions} == {"facts"}
+    assert "from measurements (facts), no model" in page.read_text()
 
 
 @pytest.mark.browser

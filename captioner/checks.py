@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+from captioner.captions import KINDS
 from captioner.cleaning import cleaned, has_control_characters, has_markup
 from captioner.contradictions import contradictions_of
 from captioner.facts import Facts
@@ -48,6 +49,7 @@ SENTENCE_END = re.compile(r"[.!?…。\uff01\uff1f][\"'”\u2019»)\]]*$")
 NO_END = re.compile(r"(?:[,;:&/(\[{«“„—\u2013]|\s-|\w-)$")
 BRACKETS = {"(": ")", "[": "]", "“": "”", "«": "»"}
 ENGLISH = "en"
+CHECKED_KINDS = (*KINDS, "original")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ class CheckConfig:
     min_agreement: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("short_words", "descriptive_words", "motion_words", "original_words"):
+        for kind in CHECKED_KINDS:
+            name = f"{kind}_words"
             least, most = getattr(self, name)
             if least < 0 or most < max(1, least):
                 raise ValueError(f"{name}={least} {most}: must be two numbers from 0 on, the second not less")
@@ -85,8 +88,8 @@ class CheckConfig:
 
     def words_of(self, kind: str) -> tuple[int, int]:
         """Least and most words of a kind. Raises ValueError for what is no kind."""
-        if kind not in ("short", "descriptive", "motion", "original"):
-            raise ValueError(f"kind={kind!r}: must be short, descriptive, motion or original")
+        if kind not in CHECKED_KINDS:
+            raise ValueError(f"kind={kind!r}: must be one of {', '.join(CHECKED_KINDS)}")
         return getattr(self, f"{kind}_words")
 
 

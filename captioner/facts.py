@@ -12,25 +12,13 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
 
-from captioner.fields import CAMERAS
+from captioner.fields import CAMERAS, CameraMove
 from captioner.wording import camera_clause
 from curation.camera_label import CLAIMED_CONFIDENCE
 
 __all__ = ["CLIP_COLUMNS", "Facts", "facts_of", "facts_of_part", "facts_prompt"]
 
 Aspect = Literal["vertical", "square", "standard", "widescreen", "very wide"]
-CameraMove = Literal[
-    "static",
-    "pan left",
-    "pan right",
-    "tilt up",
-    "tilt down",
-    "zoom in",
-    "zoom out",
-    "roll clockwise",
-    "roll counterclockwise",
-    "shake",
-]
 Speed = Literal["slow", "medium", "fast"]
 Amount = Literal["little", "some", "much"]
 Light = Literal["black", "dark", "dim", "medium", "bright", "very bright"]

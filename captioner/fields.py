@@ -12,13 +12,23 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from jsonschema import Draft202012Validator, ValidationError
 
 from captioner.cleaning import cleaned
 
-__all__ = ["CAMERAS", "SCHEMA", "SHOT_TYPES", "UNKNOWN", "BadFields", "CaptionFields", "fields_of", "to_json"]
+__all__ = [
+    "CAMERAS",
+    "SCHEMA",
+    "SHOT_TYPES",
+    "UNKNOWN",
+    "BadFields",
+    "CameraMove",
+    "CaptionFields",
+    "fields_of",
+    "to_json",
+]
 
 UNKNOWN = "unknown"
 SHOT_TYPES = (
@@ -32,7 +42,7 @@ SHOT_TYPES = (
     UNKNOWN,
 )
 # As `camera_motion` and `camera_direction` of a clip: the camera's way, not the picture's.
-CAMERAS = (
+CameraMove = Literal[
     "static",
     "pan left",
     "pan right",
@@ -43,8 +53,8 @@ CAMERAS = (
     "roll clockwise",
     "roll counterclockwise",
     "shake",
-    UNKNOWN,
-)
+]
+CAMERAS = (*get_args(CameraMove), UNKNOWN)
 
 # All fields at their bounds are some 2 500 characters, or 3 000 with the JSON; what is far longer is no answer.
 MAX_ANSWER_CHARS = 20_000

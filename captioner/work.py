@@ -1,6 +1,6 @@
 """What is to be asked of a captioner, and what becomes of an answer. No engine in here, and no Ray.
 
-plan: clips and what was said of them → windows to ask about, and captions that follow from answers that are there
+lacking_of: clips and what was said of them → windows to ask about, and captions that follow from answers that are there
 finish: an answer → captions of every asked kind, with flags
 """
 
@@ -32,12 +32,12 @@ from curation.reader import DamagedClip, ReadableFile
 __all__ = [
     "CLIP_COLUMNS",
     "Asking",
-    "Plan",
+    "Lacking",
     "Task",
     "damaged",
     "failing",
     "finish",
-    "plan",
+    "lacking_of",
     "request_of",
     "wanted_rows",
 ]
@@ -45,7 +45,7 @@ __all__ = [
 SPAN_COLUMNS = ("source_id", "start_pts", "end_pts", "time_base_num", "time_base_den", "start_s", "duration_s")
 CLIP_COLUMNS = tuple(dict.fromkeys((*TIMED_CLIP_COLUMNS, *SPAN_COLUMNS, *FACTS_COLUMNS)))
 """What is read of a clip to caption it."""
-LOOK_UP_CLIPS = 2000
+LOOK_UP_CLIPS = 500  # whole rows of as many are in memory at once
 # A model that always takes the likeliest word gives the same answer to the same question.
 AGAIN_TEMPERATURE = 0.7
 MAX_UNREADABLE = 2000
@@ -89,7 +89,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Lacking:
     """What is to be done for some clips. `counts`: windows that are `complete`, `to_ask`, `derived`."""
 
     tasks: list[Task]
@@ -107,7 +107,7 @@ def wanted_rows(clips: lance.LanceDataset, where: str) -> Iterator[list[dict[str
         yield [row for row in batch.to_pylist() if row.pop("video_bytes") is not None]
 
 
-def plan(rows: Sequence[dict[str, Any]], captions: lance.LanceDataset, asking: Asking) -> Plan:
+def lacking_of(rows: Sequence[dict[str, Any]], captions: lance.LanceDataset, asking: Asking) -> Lacking:
     """What clips lack. What follows from answers that are in the table is made of them: kinds that were not asked for
     then, and captions of whole clips once all of their windows have been described."""
     said = _said(rows, captions, asking.author)
@@ -131,7 +131,7 @@ def plan(rows: Sequence[dict[str, Any]], captions: lance.LanceDataset, asking: A
                 tasks.append(Task({k: v for k, v in row.items() if k != "_rowid"}, row["_rowid"], window))
         if len(answers) > 1:
             ready += _whole(row, answers, said.get((row["clip_id"], row["start_pts"], row["end_pts"]), {}), asking)
-    return Plan(tasks, ready, counts)
+    return Lacking(tasks, ready, counts)
 
 
 Said = dict[tuple[str, int, int], dict[str, dict[str, Any]]]

@@ -3,6 +3,7 @@ check is asked again with another seed."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ import ray.exceptions
 
 from captioner.captions import Caption, write_captions
 from captioner.requests import Answer
-from captioner.work import Asking, Task, damaged, failing, finish, plan, wanted_rows
+from captioner.work import Asking, Task, damaged, failing, finish, lacking_of, wanted_rows
 from curation.lease import LeaseLost
 from curation.store import StoreUnavailable
 from jobs.caption_engines import DAMAGE
@@ -22,12 +23,13 @@ from jobs.cluster import connect_for_data
 from jobs.progress import Progress
 from jobs.runs import JobRun, MachineFault, say
 
-__all__ = ["Answered", "Answers", "Captioning", "Committer", "Requests", "caption_windows"]
+__all__ = ["Answered", "Answers", "Captioning", "Committer", "Requests", "caption_windows", "cause_of"]
 
 # A commit makes a version of the table: often enough that little is lost, seldom enough to stay cheap.
 COMMIT_CAPTIONS, COMMIT_S = 512, 10.0
 MOST_ASKED_AGAIN = 20_000
 MOST_GIVEN_UP = 3
+NAMES_ERROR = re.compile(r"[\w.]*(Error|Exception)\b.*:")
 PROBLEMS_SHOWN = 10
 
 Requests = ray.data.Dataset
@@ -57,7 +59,7 @@ def caption_windows(job: Captioning, counts: Counter[str]) -> float:
     captioner raises; what was answered until then is in the store."""
     committer = Committer(job.run)
     found = Counter[str]()
-    refs, has_parts = plan_all(job, committer, found)
+    refs, has_parts = look_at_all(job, committer, found)
     asked = len(refs)
     say(
         f"{found['complete']} windows have their captions, {found['derived']} get them from answers that are there, "
@@ -74,13 +76,13 @@ def caption_windows(job: Captioning, counts: Counter[str]) -> float:
         counts.update(found)
         counts.update(outcome.counts())
     if has_parts:
-        plan_all(job, committer, Counter())
+        look_at_all(job, committer, Counter())
     committer.flush()
     say(outcome.report(asked))
     return outcome.failed / asked if asked else 0.0
 
 
-def plan_all(job: Captioning, committer: Committer, counts: Counter[str]) -> tuple[list[WindowRef], bool]:
+def look_at_all(job: Captioning, committer: Committer, counts: Counter[str]) -> tuple[list[WindowRef], bool]:
     """The windows to ask about, and whether any is a part of its clip. Captions that follow from answers that are in
     the store are committed."""
     store = job.run.store
@@ -89,15 +91,15 @@ def plan_all(job: Captioning, committer: Committer, counts: Counter[str]) -> tup
     clips = 0
     with store.reading():
         for rows in wanted_rows(store.open("clips", job.version), job.where):
-            planned = plan(rows, store.open("captions"), job.asking)
-            counts.update(planned.counts)
-            for task in planned.tasks:
+            lacking = lacking_of(rows, store.open("captions"), job.asking)
+            counts.update(lacking.counts)
+            for task in lacking.tasks:
                 clips += task.window.index in (None, 0)
                 if job.limit and clips > job.limit:
                     break
                 has_parts = has_parts or task.window.index is not None
                 refs.append(WindowRef(task.row_id, task.window.index or 0, 1))
-            committer.add(job.judge(planned.captions))
+            committer.add(job.judge(lacking.captions))
             committer.flush_if_due()
     committer.flush()
     return refs, has_parts
@@ -197,8 +199,10 @@ def never_started(error: ray.exceptions.RayError) -> bool:
 
 
 def cause_of(error: BaseException) -> str:
-    lines = [line for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
-    return lines[-1].strip()[:500]
+    """The last line that names an error: below a worker's traceback Ray adds advice about itself."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    named = [line for line in lines if NAMES_ERROR.match(line)]
+    return (named or lines)[-1][:500]
 
 
 def settle(

@@ -28,6 +28,8 @@ def connect(*, is_quiet: bool = False, object_store_bytes: int = OBJECT_STORE_BY
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What a worker started ends with it: an engine would live on and keep its memory, beside the one that follows.
+    os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
     # Ray starts its processes by fork and exec, which does Lance no harm: none of them goes on with its threads.
     warnings.filterwarnings("ignore", message="lance is not fork-safe")
     on_terminate = signal.getsignal(signal.SIGTERM)

@@ -28,6 +28,7 @@ from jobs.caption_engines import (
     refuse_unless_weights,
     through_vllm,
 )
+from jobs.caption_windows import cause_of
 from jobs.cluster import connect_for_data
 from jobs.runs import MachineFault
 
@@ -116,8 +117,7 @@ def ask_vllm(model_dir: Path, engine: EngineConfig) -> Ask:
                 if waiting.pop(answer.request_id, None) is not None:
                     yield answer
         except ray.exceptions.RayError as error:
-            cause = str(error).strip().splitlines() or [type(error).__name__]
-            raise MachineFault(f"the language model cannot go on: {cause[-1][:500]}") from error
+            raise MachineFault(f"the language model cannot go on: {cause_of(error)}") from error
         for request_id in waiting:
             yield Answer(request_id, "", error="the engine gave no answer")
 

@@ -1,4 +1,4 @@
-"""What is to be asked, and what becomes of answers: planned from what is in the table, finished whatever comes."""
+"""What is to be asked, and what becomes of answers: lacking from what is in the table, finished whatever comes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from captioner.work import (
     CLIP_COLUMNS,
     MAX_UNREADABLE,
     Asking,
-    Plan,
+    Lacking,
     Task,
     damaged,
     failing,
     finish,
-    plan,
+    lacking_of,
     request_of,
 )
 from curation.film import Encoding, encode_film
@@ -69,8 +69,8 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def planned(store: Store, rows: Iterable[dict[str, Any]], asking: Asking = ASKING) -> Plan:
-    return plan(list(rows), store.open("captions"), asking)
+def lacking(store: Store, rows: Iterable[dict[str, Any]], asking: Asking = ASKING) -> Lacking:
+    return lacking_of(list(rows), store.open("captions"), asking)
 
 
 def answered(task: Task, text: str = GOOD, asking: Asking = ASKING, **more: Any) -> list[Caption]:
@@ -83,7 +83,7 @@ def answered(task: Task, text: str = GOOD, asking: Asking = ASKING, **more: Any)
 
 def test_what_is_there_is_not_asked_again(store: Store) -> None:
     rows = [clip_row(1), clip_row(2), clip_row(3)]
-    first = planned(store, rows)
+    first = lacking(store, rows)
     assert first.counts == {"to_ask": 3}
     assert first.captions == []
     assert [task.row_id for task in first.tasks] == [1, 2, 3]
@@ -91,27 +91,27 @@ def test_what_is_there_is_not_asked_again(store: Store) -> None:
     assert "_rowid" not in first.tasks[0].row
     for task in first.tasks[:2]:
         write_captions(store, answered(task), "run-1")
-    again = planned(store, rows)
+    again = lacking(store, rows)
     assert again.counts == {"complete": 2, "to_ask": 1}
     assert [task.row["clip_id"] for task in again.tasks] == ["clip-3"]
     assert again.captions == []
 
 
 def test_another_author_asks_for_itself(store: Store) -> None:
-    (task,) = planned(store, [clip_row()]).tasks
+    (task,) = lacking(store, [clip_row()]).tasks
     write_captions(store, answered(task), "run-1")
     for change in ({"model": "b"}, {"revision": "b"}, {"prompt_id": "b"}):
         other = replace(ASKING, author=replace(AUTHOR, **change))
-        assert planned(store, [clip_row()], other).counts == {"to_ask": 1}
+        assert lacking(store, [clip_row()], other).counts == {"to_ask": 1}
 
 
 def test_kinds_that_are_added_follow_from_the_answer(store: Store) -> None:
     """Nobody is asked, and the texts are those that would have been made at once."""
-    (task,) = planned(store, [clip_row()]).tasks
+    (task,) = lacking(store, [clip_row()]).tasks
     at_once = {caption.kind: caption for caption in answered(task)}
     short = replace(ASKING, kinds=("short",))
     write_captions(store, answered(task, asking=short), "run-1")
-    later = planned(store, [clip_row()])
+    later = lacking(store, [clip_row()])
     assert later.counts == {"derived": 1}
     assert later.tasks == []
     assert [caption.kind for caption in later.captions] == ["descriptive", "motion"]
@@ -122,23 +122,23 @@ def test_kinds_that_are_added_follow_from_the_answer(store: Store) -> None:
         assert caption.caption_id == same.caption_id
         assert (caption.fields, caption.request_id, caption.seed) == (GOOD, "request-1", 0)
     write_captions(store, later.captions, "run-2")
-    assert planned(store, [clip_row()]).counts == {"complete": 1}
+    assert lacking(store, [clip_row()]).counts == {"complete": 1}
 
 
 def test_kinds_of_an_unreadable_answer_are_asked_for(store: Store) -> None:
-    (task,) = planned(store, [clip_row()]).tasks
+    (task,) = lacking(store, [clip_row()]).tasks
     write_captions(store, answered(task, "nonsense", replace(ASKING, kinds=("short",))), "run-1")
-    assert planned(store, [clip_row()], replace(ASKING, kinds=("short",))).counts == {"complete": 1}
-    assert planned(store, [clip_row()]).counts == {"to_ask": 1}
+    assert lacking(store, [clip_row()], replace(ASKING, kinds=("short",))).counts == {"complete": 1}
+    assert lacking(store, [clip_row()]).counts == {"to_ask": 1}
 
 
 def test_no_clips_are_nothing_to_do(store: Store) -> None:
-    assert planned(store, []) == Plan([], [], planned(store, []).counts)
+    assert lacking(store, []) == Lacking([], [], lacking(store, []).counts)
 
 
 def test_a_task_goes_through_json(store: Store) -> None:
     row = clip_row(dominant_colors=["red"], is_still=False, duration_s_2=0.1 + 0.2)
-    task = replace(planned(store, [row]).tasks[0], attempt=2)
+    task = replace(lacking(store, [row]).tasks[0], attempt=2)
     assert Task.from_json(task.to_json()) == task
 
 
@@ -152,12 +152,12 @@ def land(store: Store, captions: Iterable[Caption]) -> None:
 
 
 def test_a_whole_clip_is_told_once_all_its_windows_are(store: Store) -> None:
-    tasks = planned(store, [LONG]).tasks
+    tasks = lacking(store, [LONG]).tasks
     assert [task.window.index for task in tasks] == [0, 1, 2]
     for number, task in enumerate((tasks[2], tasks[0], tasks[1])):
-        assert planned(store, [LONG]).captions == [], "not before the last"
+        assert lacking(store, [LONG]).captions == [], "not before the last"
         land(store, answered(task, to_json(replace(FIELDS, action=f"makes jump number {number}"))))
-    whole = planned(store, [LONG])
+    whole = lacking(store, [LONG])
     assert whole.counts == {"complete": 3}
     assert whole.tasks == []
     assert sorted(caption.kind for caption in whole.captions) == ["descriptive", "motion", "short"]
@@ -169,16 +169,16 @@ def test_a_whole_clip_is_told_once_all_its_windows_are(store: Store) -> None:
     places = [str(descriptive).index(f"number {number}") for number in (1, 2, 0)]
     assert places == sorted(places), "in order of time, not of the answers"
     land(store, whole.captions)
-    assert planned(store, [LONG]).captions == [], "and once only"
+    assert lacking(store, [LONG]).captions == [], "and once only"
     assert store.open("captions").count_rows() == 12
 
 
 def test_a_damaged_window_is_passed_over(store: Store) -> None:
-    tasks = planned(store, [LONG]).tasks
+    tasks = lacking(store, [LONG]).tasks
     for task in tasks[:2]:
         land(store, answered(task))
     land(store, damaged(tasks[2], ASKING))
-    whole = planned(store, [LONG])
+    whole = lacking(store, [LONG])
     assert whole.counts == {"complete": 3}
     assert all(caption.text for caption in whole.captions)
     assert len(whole.captions) == 3
@@ -186,34 +186,34 @@ def test_a_damaged_window_is_passed_over(store: Store) -> None:
 
 @pytest.mark.parametrize("text", ["nonsense", "{}"])
 def test_a_clip_of_which_nothing_could_be_said_says_so_once(store: Store, text: str) -> None:
-    tasks = planned(store, [LONG]).tasks
+    tasks = lacking(store, [LONG]).tasks
     for task in tasks:
         land(store, damaged(task, ASKING) if task.window.index == 1 else answered(task, text))
-    whole = planned(store, [LONG]).captions
+    whole = lacking(store, [LONG]).captions
     assert [(caption.text, caption.flags) for caption in whole] == [(None, ("empty",))] * 3
     land(store, whole)
-    assert planned(store, [LONG]) == Plan([], [], planned(store, [LONG]).counts)
+    assert lacking(store, [LONG]) == Lacking([], [], lacking(store, [LONG]).counts)
 
 
 def test_kinds_that_are_added_come_to_the_whole_too(store: Store) -> None:
     short = replace(ASKING, kinds=("short",))
-    for task in planned(store, [LONG], short).tasks:
+    for task in lacking(store, [LONG], short).tasks:
         land(store, answered(task, asking=short))
-    land(store, planned(store, [LONG], short).captions)
+    land(store, lacking(store, [LONG], short).captions)
     assert store.open("captions").count_rows() == 4
     for _ in range(2):
-        later = planned(store, [LONG])
+        later = lacking(store, [LONG])
         assert later.tasks == []
         land(store, later.captions)
-    assert planned(store, [LONG]).counts == {"complete": 3}
+    assert lacking(store, [LONG]).counts == {"complete": 3}
     assert store.open("captions").count_rows() == 12
 
 
 def test_a_clip_of_one_window_has_no_other_whole(store: Store) -> None:
-    (task,) = planned(store, [clip_row(1, 16)]).tasks
+    (task,) = lacking(store, [clip_row(1, 16)]).tasks
     assert task.window.index is None
     land(store, answered(task))
-    assert planned(store, [clip_row(1, 16)]).captions == []
+    assert lacking(store, [clip_row(1, 16)]).captions == []
 
 
 # -- finishing
@@ -253,7 +253,7 @@ BROKEN = [
 def test_an_answer_that_breaks_the_schema_is_flagged(
     store: Store, text: str, reason: str, flags: tuple[str, ...]
 ) -> None:
-    (task,) = planned(store, [clip_row()]).tasks
+    (task,) = lacking(store, [clip_row()]).tasks
     captions = answered(task, text, finish_reason=reason)
     assert [(caption.text, caption.flags) for caption in captions] == [(None, flags)] * 3
     assert failing(captions)
@@ -261,7 +261,7 @@ def test_an_answer_that_breaks_the_schema_is_flagged(
     assert len(kept) <= MAX_UNREADABLE
     assert kept[:10] == cleaned(text)[:10]
     land(store, captions)
-    assert planned(store, [clip_row()]).counts == {"complete": 1}
+    assert lacking(store, [clip_row()]).counts == {"complete": 1}
 
 
 def test_damage_is_not_worth_asking_again() -> None:
@@ -340,7 +340,7 @@ def test_any_answer_can_be_written(store: Store) -> None:
     ]
     for number, text in enumerate(texts):
         row = clip_row(number)
-        (task,) = planned(store, [row]).tasks
+        (task,) = lacking(store, [row]).tasks
         land(store, answered(task, text))
     assert store.open("captions").count_rows() == 3 * len(texts)
 

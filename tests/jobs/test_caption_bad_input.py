@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from curation.model_files import BadModel
 from curation.store import Store
 from jobs.caption import main
 from jobs.caption_engines import refuse_unless_vision_model
@@ -199,7 +200,11 @@ def test_directories_without_a_model(
     [VISION, {"architectures": ["LlavaForX"], "vision_feature_layer": -2}, {"mm_vision_tower": "a"}, {"visual": {}}],
 )
 def test_vision_models_are_let_through(tmp_path: Path, config: dict[str, Any]) -> None:
-    refuse_unless_vision_model("m", model_of(tmp_path / "model", config))
+    directory = model_of(tmp_path / "model", config)
+    assert refuse_unless_vision_model("m", directory) is None
+    (directory / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))
+    with pytest.raises(BadModel, match="sees no pictures"):
+        refuse_unless_vision_model("m", directory)
 
 
 def test_an_embedding_model_that_is_not_the_stores(

@@ -142,9 +142,11 @@ def test_captions_are_found_by_words(page: webdriver.Chrome, captioned: tuple[St
 
 def test_what_is_found_in_a_window_is_opened(page: webdriver.Chrome, captioned: tuple[Store, list[Row]]):
     _, kept = captioned
-    choose(page, "caption-flag", "is:against_facts")
     card = page.find_element(By.ID, f"clip-{kept[3]['clip_id']}")
+    assert not card.find_elements(By.CSS_SELECTOR, ".caption.found")
+    choose(page, "caption-flag", "is:against_facts")
     wait_for(lambda: card.find_element(By.CSS_SELECTOR, ".caption.found").is_displayed(), "opening")
+    assert shown(page) == {kept[3]["clip_id"]}
 
 
 def test_a_flag_of_the_table_filters(page: webdriver.Chrome, captioned: tuple[Store, list[Row]]):
@@ -156,6 +158,7 @@ def test_a_flag_of_the_table_filters(page: webdriver.Chrome, captioned: tuple[St
 def test_a_link_from_a_film_shows_its_clip_again(page: webdriver.Chrome, captioned: tuple[Store, list[Row]]):
     _, kept = captioned
     choose(page, "caption-flag", "is:damaged_clip")
+    assert kept[5]["clip_id"] not in shown(page)
     link = page.find_element(By.CSS_SELECTOR, "#films .rests a")
     click(page, link)
     wait_for(lambda: kept[5]["clip_id"] in shown(page), "showing it")

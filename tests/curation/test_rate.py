@@ -51,6 +51,7 @@ def without(pts: list[int], *dropped: int) -> list[int]:
         ([0, 1, 2, 3], Fraction(1, 7), [None, Fraction(0), Fraction(7)], Fraction(7)),  # uncommon, but declared
         (range(99), Fraction(1, 7), [], None),
         ([0, 1], Fraction(1, 24), [], Fraction(24)),
+        ([0, 5, 8], QUICKTIME, [Fraction(240_000, 1001)], Fraction(144)),  # or the second of four at 240: no telling
         ([0], Fraction(1, 24), [Fraction(24)], None),
         ([], Fraction(1, 24), [Fraction(24)], None),
         (without(rounded(Fraction(25), MS, 90), 40), MS, [Fraction(25)], None),
@@ -90,7 +91,12 @@ def test_a_dropped_frame_makes_the_rate_vary(
     assume(1 / rate > 2 * time_base)
     pts = without(rounded(rate, time_base, count), data.draw(st.integers(1, count - 2)))
     fits = meter(pts, time_base, [rate]).exact
-    assert fits is None or (len(pts) == 2 and fits < rate)  # two frames alone always keep some rate
+    # A slower rate may fit as well: always two frames alone, and more where a frame is so short in ticks that its
+    # absence is lost in the rounding. A time is within half a tick of the true one and a rate within one of the times,
+    # so that u ticks a frame fit the lack of frame d among t ticks a frame only if
+    # (t - 1.5) / d < u - t < 1.5 / (d - 1).
+    is_lost_in_rounding = 1 / (rate * time_base) < Fraction(9, 2)
+    assert fits is None or (fits < rate and (len(pts) == 2 or is_lost_in_rounding))
 
 
 @pytest.mark.parametrize(

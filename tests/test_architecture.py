@@ -28,7 +28,17 @@ KNOWS_RAY = {"jobs", *FREE}
 
 # The part of trainer/ that runs where neither Ray nor Lance is installed: modules (or folders) of trainer/, and what
 # they may import besides the standard library and each other. A module that one of them needs belongs in this list.
-PORTABLE = {"__init__", "model", "packing", "flow", "sampling"}
+PORTABLE = {
+    "__init__",
+    "checkpoint",
+    "flow",
+    "geometry",
+    "model",
+    "network",
+    "packing",
+    "plan",
+    "sampling",
+}
 PORTABLE_MAY_IMPORT = {"torch", "numpy", "einops", "safetensors"}
 
 UNPICKLERS = {"pickle", "_pickle", "cloudpickle", "dill", "shelve", "joblib"}

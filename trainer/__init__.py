@@ -1,1 +1,1 @@
-"""Trainer: compression network, packing, diffusion transformer, training and sampling. Not there yet."""
+"""Trainer: compression network, packing, diffusion transformer, sampling; training is to come."""

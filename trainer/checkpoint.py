@@ -1,0 +1,96 @@
+"""A model on disk: `config.json` and `model.safetensors` in a directory. Nothing is pickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+__all__ = ["BadCheckpoint", "load_weights", "read_checkpoint", "write_checkpoint"]
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+KINDS_SHOWN = 3
+
+Config = TypeVar("Config")
+
+
+class BadCheckpoint(ValueError):
+    """A directory that holds no whole checkpoint of what was asked for; it names the file and what to do."""
+
+
+def write_checkpoint(directory: Path, config: Any, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write a flat, frozen dataclass and tensors. The weights come first and each file appears whole or not at all, so
+    a directory with a config has its weights. Raises OSError, and what was there before stays."""
+    directory.mkdir(parents=True, exist_ok=True)
+    content = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    weights, text = directory / WEIGHTS, json.dumps({"kind": type(config).__name__, **asdict(config)}, indent=1)
+    try:
+        save_file(content, _part(weights))
+    except SafetensorError as error:  # its way of saying that the disk is full
+        _part(weights).unlink(missing_ok=True)
+        raise OSError(f"{weights}: cannot be written: {error}") from error
+    os.replace(_part(weights), weights)
+    _part(directory / CONFIG).write_text(text + "\n", encoding="utf-8")
+    os.replace(_part(directory / CONFIG), directory / CONFIG)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def read_checkpoint(directory: Path, config_type: type[Config]) -> tuple[Config, dict[str, torch.Tensor]]:
+    """The config and the tensors, on the CPU. Raises BadCheckpoint."""
+    config = _read_config(directory / CONFIG, config_type)
+    weights = directory / WEIGHTS
+    try:
+        return config, load_file(weights)
+    except FileNotFoundError:
+        raise BadCheckpoint(f"{weights}: is missing; was {directory} copied whole?") from None
+    except (SafetensorError, OSError) as error:
+        raise BadCheckpoint(
+            f"{weights}: cannot be read ({error}); take another copy or an earlier checkpoint"
+        ) from error
+
+
+def _read_config(path: Path, config_type: type[Config]) -> Config:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(said, dict):
+            raise ValueError("no JSON object")
+    except FileNotFoundError:
+        raise BadCheckpoint(f"{path}: is missing; give the directory of a checkpoint") from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise BadCheckpoint(f"{path}: cannot be read ({error})") from error
+    kind = said.pop("kind", None)
+    if kind != config_type.__name__:
+        raise BadCheckpoint(f"{path}: is a {str(kind)[:60]}, and a {config_type.__name__} is needed")
+    known = {field.name for field in fields(config_type)}  # pyright: ignore[reportArgumentType]
+    if strange := sorted(set(said) - known):
+        raise BadCheckpoint(f"{path}: has fields that this version does not know: {', '.join(strange)[:200]}")
+    try:
+        return config_type(**{name: tuple(v) if isinstance(v, list) else v for name, v in said.items()})
+    except (TypeError, ValueError) as error:
+        raise BadCheckpoint(f"{path}: {error}") from error
+
+
+def load_weights(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], where: str) -> None:
+    """Fill a module, to the last tensor. Raises BadCheckpoint with the first names and shapes that do not fit."""
+    wanted = module.state_dict()
+    faults = [f"{name} is missing" for name in wanted if name not in tensors]
+    faults += [f"{name} is not of this model" for name in tensors if name not in wanted]
+    faults += [
+        f"{name} is {list(tensors[name].shape)}, and {list(wanted[name].shape)} is needed"
+        for name in wanted
+        if name in tensors and tensors[name].shape != wanted[name].shape
+    ]
+    if faults:
+        more = f", and {len(faults) - KINDS_SHOWN} more" if len(faults) > KINDS_SHOWN else ""
+        raise BadCheckpoint(f"{where}: weights of another config: {'; '.join(faults[:KINDS_SHOWN])}{more}")
+    module.load_state_dict(dict(tensors))

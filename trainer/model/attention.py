@@ -1,0 +1,115 @@
+"""Attention over packed sequences, the one place where its kernel is chosen.
+
+L tokens of all segments (queries), M tokens of all segments (keys), N segments, H heads, K width of a head
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+__all__ = ["Kernel", "Segments", "attend", "kernel_for"]
+
+Kernel = Literal["varlen", "sdpa"]
+"""`varlen`: one call of torch's varlen_attn, CUDA with bf16 or fp16 only. `sdpa`: one call for each run of segments of
+the same lengths; anywhere, and compared with the other in a test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Where a packed sequence is divided.
+
+    lengths   of its segments, in tokens, known on the host so that no kernel has to wait for the device
+    cu        int32[N+1], their cumulative sum from 0, on the device
+    longest   the bound that kernels are given: a constant of the pack's budget, so that nothing is compiled again
+    """
+
+    lengths: tuple[int, ...]
+    cu: Tensor
+    longest: int
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], *, longest: int = 0, count: int = 0) -> Segments:
+        """`count`: pad with empty segments to so many, so that the shape of `cu` is the same for all packs."""
+        assert not count or len(lengths) <= count, f"{len(lengths)} segments, and room for {count}"
+        padded = (*lengths, *[0] * (count - len(lengths)))
+        cu = torch.tensor(list(accumulate(padded, initial=0)), dtype=torch.int32)
+        return cls(tuple(padded), cu, longest or max(padded, default=0))
+
+    @property
+    def tokens(self) -> int:
+        return sum(self.lengths)
+
+    def to(self, device: torch.device | str) -> Segments:
+        return Segments(self.lengths, self.cu.to(device, non_blocking=True), self.longest)
+
+
+def kernel_for(q_LHK: Tensor) -> Kernel:
+    is_half = q_LHK.dtype in (torch.bfloat16, torch.float16)
+    if q_LHK.is_cuda and is_half and importlib.util.find_spec("torch.nn.attention.varlen") is not None:
+        return "varlen"
+    return "sdpa"
+
+
+def attend(
+    q_LHK: Tensor,
+    k_MHK: Tensor,
+    v_MHK: Tensor,
+    queries: Segments,
+    keys: Segments,
+    kernel: Kernel | None = None,
+) -> Tensor:
+    """Each segment of queries over the segment of keys of the same number; [L, H, K]. Segments without keys give zeros.
+
+    Differentiable. `kernel` is for comparisons; without it the device decides.
+    """
+    if (kernel or kernel_for(q_LHK)) == "varlen":
+        from torch.nn.attention.varlen import varlen_attn
+
+        # By keyword: what stands at this place, and what is meant without it, has changed between releases.
+        result = varlen_attn(
+            q_LHK, k_MHK, v_MHK, queries.cu, keys.cu, queries.longest, keys.longest, window_size=(-1, -1)
+        )
+        assert isinstance(result, Tensor)
+        return result
+    return _by_runs(q_LHK, k_MHK, v_MHK, queries.lengths, keys.lengths)  # pyright: ignore[reportCallIssue]
+
+
+@torch.compiler.disable  # lengths differ from pack to pack, and each would be compiled anew
+def _by_runs(
+    q_LHK: Tensor, k_MHK: Tensor, v_MHK: Tensor, query_lengths: Sequence[int], key_lengths: Sequence[int]
+) -> Tensor:
+    assert len(query_lengths) == len(key_lengths)
+    found = [
+        _batched(q_LHK[l0:l1], k_MHK[m0:m1], v_MHK[m0:m1], count)
+        for count, (l0, l1), (m0, m1) in _runs(query_lengths, key_lengths)
+    ]
+    return torch.cat(found) if len(found) != 1 else found[0]
+
+
+def _runs(
+    query_lengths: Sequence[int], key_lengths: Sequence[int]
+) -> Iterator[tuple[int, tuple[int, int], tuple[int, int]]]:
+    """How many segments follow each other with the same lengths, and which queries and keys they hold."""
+    l0 = m0 = 0
+    for (queries, keys), same in groupby(zip(query_lengths, key_lengths, strict=True)):
+        count = sum(1 for _ in same)
+        l1, m1 = l0 + count * queries, m0 + count * keys
+        if queries:
+            yield count, (l0, l1), (m0, m1)
+        l0, m0 = l1, m1
+
+
+def _batched(q_LHK: Tensor, k_MHK: Tensor, v_MHK: Tensor, count: int) -> Tensor:
+    if not len(k_MHK):
+        return torch.zeros_like(q_LHK)
+    q, k, v = (rearrange(x, "(n l) h k -> n h l k", n=count) for x in (q_LHK, k_MHK, v_MHK))
+    return rearrange(F.scaled_dot_product_attention(q, k, v), "n h l k -> (n l) h k")

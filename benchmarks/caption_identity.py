@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import random
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.caption_runs import JOB, arguments_for, by_server, output_of
 from benchmarks.figures import finish
 from benchmarks.marked_clips import clip_id_of, marked_store, number_in
 from captioner.captions import KINDS
@@ -32,7 +32,6 @@ from captioner.requests import Request
 from curation.store import Store
 from jobs.cli import parse
 from tests.hostile_server import MODEL, Act, HostileServer, Script, Seen, echo, error, hostile_server, says
-from tests.jobs.running import ROOT
 
 FAILURES = (
     error(429, "slow down"),
@@ -49,7 +48,6 @@ BROKEN_SCHEMA = says('{"subjects": "one"')  # the job's own matter: it asks agai
 REFUSED_OF_100 = 7  # clips whose number ends so are refused in the first run
 LATEST_S = 0.1
 IN_FLIGHT = 32
-JOB_LIMIT_S = 3600
 LABEL = re.compile(r"\bk(\d+)\b")
 
 
@@ -146,20 +144,9 @@ def describe_some(seen: Seen) -> Act:
 
 
 def run_job(store: Store, server: HostileServer) -> str:
-    command = ["--store", store.uri, "--server", server.url, "--model", MODEL, "--originals", "none"]
-    command += ["--agreement-model", "none", "--max-in-flight", str(IN_FLIGHT)]
-    command += ["--server-attempts", "12"]
+    asked = by_server(server, "--max-in-flight", str(IN_FLIGHT), "--server-attempts", "12")
     began_s = time.monotonic()
-    process = subprocess.run(
-        [sys.executable, "-m", "jobs.caption", *command],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=JOB_LIMIT_S,
-    )
-    if process.returncode != 0:
-        raise SystemExit(f"the job ended with {process.returncode}:\n{process.stdout[-5000:]}")
+    output_of(["-m", JOB, *arguments_for(store, *asked)])
     return f"{time.monotonic() - began_s:.0f} s"
 
 

@@ -22,24 +22,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks.caption_runs import JOB, LIMIT_S, arguments_for, checked
 from benchmarks.figures import finish
 from benchmarks.marked_clips import marked_store
 from captioner.tiny_model import make_tiny_model
 from curation.store import Store
 from jobs.cli import parse
+from jobs.runs import EXIT_STORE
 from tests.jobs.running import descendants, start
 
 Victim = Literal["engine", "driver", "worker"]
 VICTIMS: tuple[Victim, ...] = ("engine", "driver", "worker")
-JOB = "jobs.caption"
 ORPHANS_END_S = 30.0
-RUN_S = 1800
 LATEST = 0.3  # of the captions: they land some at a time, and the engine has ended before the last ones do
 # Two small processes of Ray's that see the death of their cluster after a minute, and then end.
 RAYS_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+RAYS_ACTORS = "ray::_"  # that keep count of a dataset and of the cluster
 # Of the model and not of the work.
 SAID = ("text", "fields", "flags", "tokens_out", "finish_reason", "agreement")
-EXIT_STORE = 4  # what a job says that cannot go on: the same command again is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,8 @@ def is_engine(command: str) -> bool:
 
 
 def is_worker(command: str) -> bool:
-    """A process of Ray that has work, the engine's own among them."""
-    return command.startswith("ray::") and not command.startswith(("ray::IDLE", *RAYS_AGENTS))
+    """A process of Ray that has work of ours, the engine's own among them."""
+    return command.startswith("ray::") and not command.startswith(("ray::IDLE", RAYS_ACTORS, *RAYS_AGENTS))
 
 
 def pids_of(victim: Victim, driver: int) -> Sequence[int]:
@@ -119,12 +119,12 @@ def orphans(before: dict[int, tuple[str | None, str]], patience_s: float = ORPHA
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Exit code and output of a job with an engine, which takes longer than those of the tests."""
-    output, _ = process.communicate(timeout=RUN_S)
+    output, _ = process.communicate(timeout=LIMIT_S)
     return process.returncode, output
 
 
-def run(*command: str) -> tuple[int, str]:
-    return end(start(JOB, *command))
+def run(what: str, command: Sequence[str]) -> None:
+    checked(what, *end(start(JOB, *command)))
 
 
 def killed_run(
@@ -160,8 +160,8 @@ def without(rows: dict[str, dict[str, Any]], columns: Sequence[str]) -> dict[str
 def command_for(store: Store, model: Path, options: Options) -> list[str]:
     """Small batches and few at once, so that captions land one after another. Answers of random weights fail the
     checks, so each is asked for once."""
-    command = ["--store", store.uri, "--captioner", "vllm", "--model", str(model), "--attempts", "1"]
-    command += ["--originals", "none", "--agreement-model", "none", "--max-tokens", str(options.output_tokens)]
+    command = arguments_for(store, "--captioner", "vllm", "--model", str(model))
+    command += ["--attempts", "1", "--max-tokens", str(options.output_tokens)]
     command += ["--sample-fps", "4", "--batch-size", "4", "--batches-in-flight", "2", "--max-model-len", "4096"]
     return [*command, "--engine-args", "enforce_eager", "true", "max_num_seqs", "4"]
 
@@ -177,9 +177,7 @@ def main() -> int:
         fresh = marked_store(folder, options.clips)
         undisturbed = Store.at(str(shutil.copytree(fresh.uri, folder / "undisturbed")))
         began_s = time.monotonic()
-        code, output = run(*command_for(undisturbed, model, options))
-        if code != 0:
-            raise SystemExit(f"the undisturbed run ended with {code}:\n{output}")
+        run("the undisturbed run", command_for(undisturbed, model, options))
         expected = key_rows(undisturbed)
         print(f"undisturbed: {time.monotonic() - began_s:.1f} s, {len(expected)} captions", flush=True)
         for number in range(options.kills):
@@ -197,9 +195,7 @@ def main() -> int:
             killed = killed_run(command, victim, is_time, landed)
             if killed.exit_code not in (0, EXIT_STORE, -signal.SIGKILL):
                 raise SystemExit(f"the run whose {victim} was killed ended with {killed.exit_code}")
-            code, output = run(*command)
-            if code != 0:
-                raise SystemExit(f"the run after the kill ended with {code}:\n{output}")
+            run("the run after the kill", command)
             found = key_rows(store)
             is_whole = without(found, SAID) == without(expected, SAID)
             # What had landed whole could not be lost any more: such a kill shows nothing, whatever the table is.

@@ -16,19 +16,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.caption_runs import JOB, LIMIT_S, arguments_for, by_server, checked
 from benchmarks.figures import finish
 from benchmarks.marked_clips import marked_store
 from captioner.captions import KINDS
 from captioner.fields import CaptionFields, to_json
 from curation.store import Store
 from jobs.cli import parse
-from tests.hostile_server import MODEL, Act, HostileServer, Seen, hostile_server, says
+from tests.hostile_server import Act, HostileServer, Seen, hostile_server, says
 from tests.jobs.running import ROOT
 
 TO_REACH = 1.10
 CAPTIONERS = ("openai", "facts")
 POLL_S = 0.05
-LIMIT_S = 3600
 PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 ANSWER = says(to_json(CaptionFields(subjects=("a black and white pattern",), action="the pattern stays where it is")))
 
@@ -61,15 +61,13 @@ def peak_bytes(command: list[str]) -> int:
                 process.kill()
             time.sleep(POLL_S)
         output.seek(0)
-        if process.returncode != 0:
-            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{output.read()[-5000:]}")
+        checked(" ".join(command), process.returncode, output.read())
     return peak
 
 
 def command_for(captioner: str, store: Store, server: HostileServer) -> list[str]:
-    command = ["jobs.caption", "--store", store.uri, "--captioner", captioner]
-    command += ["--originals", "none", "--agreement-model", "none"]
-    return command + (["--server", server.url, "--model", MODEL] if captioner == "openai" else [])
+    asked = by_server(server) if captioner == "openai" else ()
+    return [JOB, *arguments_for(store, "--captioner", captioner, *asked)]
 
 
 def answer(seen: Seen) -> Act:

@@ -12,19 +12,17 @@ It has a hundred million of them, because with a tiny one Ray and Python would b
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.caption_runs import JOB, arguments_for, output_of
 from benchmarks.figures import finish
 from captioner.tiny_model import make_tiny_model
 from curation.film import Edit, Encoding, SceneSpec, encode_film, render
@@ -33,10 +31,8 @@ from jobs.cli import parse
 from tests.stores import curate_in_process
 
 TO_REACH, STRETCH = 0.90, 0.95
-ROOT = Path(__file__).parents[1]
 RATE, CLIP_S, SIDE_PX = Fraction(12), 4, 224
 PROBES = 4  # requests of the run that tells how many tokens the reference's own prompt comes to
-LIMIT_S = 3600
 # What both get: the same room for keys and values, and threads that vLLM binds to the cores that it may use.
 ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
 # What `vllm bench throughput` runs: that program asks for the version of a package `vllm`, and vllm-cpu is another.
@@ -118,30 +114,14 @@ def make_clips(folder: Path, clips: int) -> None:
         encode_film(folder / f"clip_{number}.mp4", frames, Encoding(rate=RATE, preset="ultrafast"))
 
 
-def output_of(command: Sequence[str]) -> str:
-    """What a program printed. Ends the benchmark where the program fails."""
-    process = subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=os.environ | ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT_S,
-    )
-    if process.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{process.stdout[-6000:]}")
-    return process.stdout
-
-
 def run_job(uri: str, model: str, options: Options) -> Work:
-    command = ["-m", "jobs.caption", "--store", uri, "--captioner", "vllm", "--model", model]
+    command = ["-m", JOB, *arguments_for(Store.at(uri), "--captioner", "vllm", "--model", model)]
     command += ["--where", "video_bytes IS NOT NULL", "--limit", str(options.windows), "--attempts", "1"]
-    command += ["--originals", "none", "--agreement-model", "none", "--max-tokens", str(options.output_tokens)]
+    command += ["--max-tokens", str(options.output_tokens)]
     command += ["--sample-fps", str(options.sample_fps), "--frame-pixels", str(SIDE_PX * SIDE_PX)]
     command += ["--max-model-len", str(options.max_model_len)]
     command += ["--engine-args", *(part for pair in options.shared_args().items() for part in pair), *options.job_args]
-    output_of(command)
+    output_of(command, ENVIRONMENT)
     runs = Store.at(uri).open("runs").to_table(filter="job = 'caption'").to_pylist()
     (counts,) = [json.loads(row["counts"]) for row in runs]
     answers = counts["clean"] + counts["flagged"]
@@ -168,7 +148,7 @@ def run_reference(
     for name, value in options.shared_args().items():
         flag = "--" + name.replace("_", "-")
         command += [flag] if value == "true" else [flag, value]
-    output = output_of(command)
+    output = output_of(command, ENVIRONMENT)
     rate, prompt_tokens = RATE_OF_OUTPUT.search(output), PROMPT_TOKENS.search(output)
     if rate is None or prompt_tokens is None:
         raise SystemExit(f"vllm bench throughput told no rate:\n{output[-6000:]}")

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from captioner.captions import KINDS
-from captioner.cleaning import cleaned, has_control_characters, has_markup
 from captioner.contradictions import contradictions_of
 from captioner.facts import Facts
 from captioner.fields import SCHEMA, CaptionFields
+from captioner.hostile_text import has_control_characters, has_markup
 from captioner.language import ANY, LANGUAGES, is_in_language, without_quotes
 from captioner.openings import has_stock_opening, without_stock_opening
 from captioner.repetition import WORD, is_repetitive, words_in
 
-__all__ = ["FLAGS", "CheckConfig", "cleaned", "flags_of", "is_repetitive", "without_stock_opening"]
+__all__ = ["FLAGS", "CheckConfig", "flags_of", "is_repetitive", "without_stock_opening"]
 
 FLAGS: dict[str, str] = {
     "contradicts_camera": "says the opposite of how the camera was measured to move",

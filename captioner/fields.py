@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from jsonschema import Draft202012Validator, ValidationError
 
-from captioner.cleaning import cleaned
+from captioner.hostile_text import brief, cleaned
 
 __all__ = [
     "CAMERAS",
@@ -191,8 +191,7 @@ def _bad(error: ValidationError) -> BadFields:
 
 def _shown(value: Any) -> str:
     """For messages and logs: short, on one line, without anything unseen."""
-    text = json.dumps(value)
-    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
+    return brief(json.dumps(value), MAX_SHOWN_CHARS)
 
 
 def _cleaned(value: str | Sequence[str]) -> str | tuple[str, ...]:

@@ -19,8 +19,8 @@ from jsonschema import Draft202012Validator
 from captioner.film_answers import BadTelling, schema_of, telling_of
 from captioner.film_parts import CountTokens, Part, Room, flagged, groups_of, part_of_tellings, parts_of_scenes
 from captioner.film_records import FilmRow, SceneCaption, Telling, in_order, rows_of
+from captioner.hostile_text import as_data
 from captioner.requests import Ask, Request
-from captioner.untrusted import as_data
 from curation.records import digest
 
 __all__ = ["PROMPT_ID", "FilmConfig", "estimated_tokens", "tell_films"]

@@ -11,8 +11,8 @@ from jsonschema import Draft202012Validator
 from captioner.film_parts import Part
 from captioner.film_records import Chapter, Evidence, Telling, contiguous
 from captioner.folding import FUNCTION_WORDS, WORD, content_words, fold
+from captioner.hostile_text import unplain_in
 from captioner.requests import Answer
-from captioner.untrusted import markup_in
 
 __all__ = ["BadTelling", "schema_of", "telling_of"]
 
@@ -117,8 +117,8 @@ def _answers(told: Sequence[dict[str, Any]], part: Part, known: frozenset[str]) 
 def _checked(text: str, known: frozenset[str] | None) -> str:
     """Plain words, and of those that were shown. A title (`known` None) may be anything that is plain."""
     text = " ".join(text.split())
-    if (markup := markup_in(text)) is not None:
-        raise BadTelling(f"markup {markup!r}")
+    if (unplain := next(unplain_in(text), None)) is not None:
+        raise BadTelling(f"no plain words: {unplain!r}")
     words = content_words(text)
     if not words:
         raise BadTelling("says nothing")

@@ -9,7 +9,7 @@ from math import ceil
 
 from captioner.film_extract import extracted, joined_answers
 from captioner.film_records import Chapter, Evidence, SceneCaption, Telling, clock
-from captioner.untrusted import as_data
+from captioner.hostile_text import as_data
 
 __all__ = ["CountTokens", "Part", "Room", "flagged", "groups_of", "part_of_tellings", "parts_of_scenes"]
 

@@ -18,8 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from captioner.hostile_text import brief
 from captioner.openai_config import BadServer, OpenAIConfig, ServerGone, key_of
-from captioner.openai_replies import Failure, models_of, one_line
+from captioner.openai_replies import Failure, models_of
 from captioner.openai_server import Server
 from captioner.requests import Answer, Request
 
@@ -56,7 +57,7 @@ def check_server(config: OpenAIConfig) -> tuple[ServedModel, ...]:
         if listed is None:
             words = "does not list models; give the address of an OpenAI server, up to /v1"
             raise BadServer(f"{config.url}: {words}")
-    models = tuple(ServedModel(one_line(name), length) for name, length in listed)
+    models = tuple(ServedModel(brief(name), length) for name, length in listed)
     names = [name for name, _ in listed]
     if names and not any(form.format(config.model) in names for form in SERVED_AS):
         shown = ", ".join(model.name for model in models[:20]) + (", …" if len(models) > 20 else "")

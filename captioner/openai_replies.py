@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from captioner.hostile_text import brief, encodable
 from captioner.requests import Answer
-from captioner.untrusted import without_control_characters
 
-__all__ = ["Failure", "Reply", "answer_of", "failure_of", "models_of", "one_line"]
+__all__ = ["Failure", "Reply", "answer_of", "failure_of", "models_of"]
 
-MAX_WORDS = 300  # of an error that is shown
+MAX_SHOWN_BYTES = 4096  # what is looked at of a reply that is shown
 MAX_COUNT = 2**31 - 1  # the tables count tokens in 32 bits
 PASSING = {408, 409, 425, 429}  # and all from 500
 SETUP = {401, 403, 404, 405}  # and redirects: no other request would fare better
@@ -82,7 +82,7 @@ def answer_of(request_id: str, reply: Reply) -> Answer | Failure:
     reason = choice.get("finish_reason")
     text = message.get("content")
     if isinstance(refusal := message.get("refusal"), str) and refusal:
-        return Answer(request_id, "", "stop", *counts, f"the model refused: {one_line(refusal)}")
+        return Answer(request_id, "", "stop", *counts, f"the model refused: {brief(refusal)}")
     if reason == "content_filter":
         return Answer(request_id, "", "stop", *counts, "the server's filter stopped the answer")
     if not isinstance(text, str) or not text.strip():
@@ -90,7 +90,7 @@ def answer_of(request_id: str, reply: Reply) -> Answer | Failure:
             return Answer(request_id, "", "length", *counts, "all tokens were used before anything was said")
         return Failure("sent an empty answer", may_pass=True)
     finish_reason = "length" if reason == "length" else "stop" if isinstance(reason, str) else None
-    return Answer(request_id, _encodable(text), finish_reason, *counts)
+    return Answer(request_id, encodable(text), finish_reason, *counts)
 
 
 def models_of(content: bytes) -> list[tuple[str, int | None]] | None:
@@ -120,12 +120,6 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return max(0.0, seconds) if seconds == seconds else None  # it may say nan
 
 
-def one_line(text: str) -> str:
-    """Somebody else's words as they may be printed: one line, no control characters, not long."""
-    line = without_control_characters(text[: 8 * MAX_WORDS])
-    return line if len(line) <= MAX_WORDS else line[:MAX_WORDS] + "…"
-
-
 def _json(content: bytes) -> Any:
     try:
         return json.loads(content)
@@ -148,20 +142,15 @@ def _error_in(content: bytes) -> dict[str, Any]:
 
 def _message_of(error: Mapping[str, Any], reply: Reply) -> str:
     message = error.get("message") or error.get("detail")
-    return one_line(message if isinstance(message, str) else json.dumps(message)) if message else _shown(reply)
+    return brief(message if isinstance(message, str) else json.dumps(message)) if message else _shown(reply)
 
 
 def _shown(reply: Reply) -> str:
-    text = reply.content[: 8 * MAX_WORDS].decode("utf-8", "replace").strip()
+    text = reply.content[:MAX_SHOWN_BYTES].decode("utf-8", "replace").strip()
     if text.startswith("<"):
         return "an HTML page"
-    return repr(one_line(text)) if text else "nothing"
+    return repr(brief(text)) if text else "nothing"
 
 
 def _count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT else 0
-
-
-def _encodable(text: str) -> str:
-    """JSON can spell halves of surrogate pairs, which no table can hold."""
-    return text.encode("utf-8", "replace").decode()

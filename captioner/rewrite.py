@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from captioner.hostile_text import as_data
 from captioner.requests import Answer, Ask, Request
 from captioner.rewrite_checks import count_words, unfit, what_is_lost
 from captioner.rewrite_slots import laid_out
-from captioner.untrusted import as_data
 from curation.records import digest
 
 __all__ = ["PROMPT_ID", "RewriteConfig", "Rewritten", "rewrite", "rewrite_by_slots"]
@@ -170,6 +170,8 @@ def _judged(prompt: str, answer: Answer, config: RewriteConfig) -> tuple[str, st
     except (ValueError, TypeError, KeyError, RecursionError):
         return "", "not the JSON that was asked for"
     text = description.strip()
+    if len(text) > MAX_DESCRIPTION_CHARS:
+        return "", f"{len(text)} characters: must be at most {MAX_DESCRIPTION_CHARS}"
     faults = unfit(prompt, text, min_words=config.min_words, max_words=config.max_words)
     lost = what_is_lost(prompt, text)
     return text, "; ".join((*faults, *(f"lost or changed: {what}" for what in lost))) or None

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from captioner.folding import WORD, fold
+from captioner.hostile_text import unplain_in
 from captioner.rewrite_words import COLORS, QUOTED, Word, normal, quoted_in, words_of
-from captioner.untrusted import markup_in
 
 __all__ = ["count_words", "unfit", "what_is_lost"]
 
@@ -199,8 +199,9 @@ def unfit(prompt: str, text: str, *, min_words: int, max_words: int) -> tuple[st
     if not min_words <= len(words) <= max_words:
         problems.append(f"{len(words)} words: must be {min_words} to {max_words}")
     unquoted = QUOTED.sub(lambda found: " " if found[0] in prompt else found[0], text)
-    if (markup := markup_in(unquoted)) is not None and markup not in prompt:
-        problems.append(f"markup {markup!r}")
+    unplain = next((part for part in unplain_in(unquoted) if part not in prompt), None)
+    if unplain is not None:
+        problems.append(f"no plain words: {unplain!r}")
     if (meta := META.search(unquoted)) and meta[0].lower() not in prompt.lower():
         problems.append(f"talks about the task: {meta[0]!r}")
     if len(words) >= min_words and len(set(words)) < MIN_DISTINCT_SHARE * len(words):

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from captioner.folding import NEGATIONS
+from captioner.hostile_text import one_line
 from captioner.rewrite_checks import what_is_lost
 from captioner.rewrite_words import QUOTED, normal, without_asking
-from captioner.untrusted import without_control_characters
 
 __all__ = ["Slots", "laid_out", "slots_of"]
 
@@ -80,7 +80,7 @@ class Slots:
 
 def laid_out(prompt: str) -> str:
     """The prompt in the order of a descriptive caption; as it was written where moving its phrases would lose one."""
-    plain = without_control_characters(prompt)
+    plain = one_line(prompt)
     slots = slots_of(without_asking(plain))
     text = " ".join(map(_sentence, _sentences(slots)))
     for candidate in (text, _sentence(plain)):

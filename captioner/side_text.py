@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from captioner.cleaning import cleaned
+from captioner.hostile_text import brief, cleaned
 from curation.address import WEB, filesystem_of, path_of, scheme_of
 from curation.media import open_file
 from curation.records import BadSource
@@ -72,7 +72,7 @@ def side_text(uri: str, start_s: object, end_s: object, text: object, where: str
         return SideText(None, None, words)
     start, end = _seconds(start_s), _seconds(end_s)
     if start is None or end is None or not 0 <= start <= end:
-        wrong = f"{where}: from {str(start_s)[:40]} to {str(end_s)[:40]}"
+        wrong = f"{where}: from {brief(str(start_s), 40)} to {brief(str(end_s), 40)}"
         raise BadSideText(uri, wrong, "both times must be seconds, 0 or more, the end not before the start")
     return SideText(start, end, words)
 
@@ -97,7 +97,7 @@ def file_bytes(uri: str, max_bytes: int) -> bytes | None:
     except MemoryError:
         raise
     except Exception as error:  # every filesystem has errors of its own
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        said = brief(f"{type(error).__name__}: {error}")
         raise BadSideText(uri, f"it cannot be read: {said}", "check that it may be read") from error
     if content is not None and len(content) > max_bytes:
         raise BadSideText(uri, f"it has over {max_bytes} bytes", "it is no file of captions: split it or take it away")
@@ -157,7 +157,7 @@ def _json(uri: str, text: str) -> Iterator[SideText | None]:
     except RecursionError:
         raise BadSideText(uri, "it is nested too deeply", "give an object with `caption`") from None
     except ValueError as error:  # also a number of thousands of digits
-        raise BadSideText(uri, f"it is no JSON ({str(error)[:200]})", "correct it or take it away") from error
+        raise BadSideText(uri, f"it is no JSON ({brief(str(error), 200)})", "correct it or take it away") from error
     if isinstance(value, dict):
         listed = next((value[key] for key in JSON_LISTS if isinstance(value.get(key), list)), None)
         if listed is None or not all(isinstance(item, dict) for item in listed):
@@ -194,7 +194,7 @@ def _subtitles(format_name: str) -> Callable[[str, str], Iterator[SideText | Non
         try:
             cues = WebVTT.from_buffer(lines, format=format_name, strict=is_vtt).captions
         except (MalformedFileError, MalformedCaptionError, ValueError) as error:
-            wrong = f"it is no {'WebVTT' if is_vtt else 'SubRip'} file ({str(error)[:200]})"
+            wrong = f"it is no {'WebVTT' if is_vtt else 'SubRip'} file ({brief(str(error), 200)})"
             raise BadSideText(uri, wrong, "correct it or take it away") from error
         if not is_vtt and len(cues) < (begun := sum(map(_begins_cue, lines, lines[1:]))):
             wrong = f"of {begun} cues {begun - len(cues)} cannot be read"

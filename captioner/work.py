@@ -16,11 +16,11 @@ import lance
 
 from captioner.captions import KINDS, Author, Caption, captions_among, request_id_of
 from captioner.checks import CheckConfig, flags_of
-from captioner.cleaning import cleaned, has_control_characters, has_markup
 from captioner.facts import CLIP_COLUMNS as FACTS_COLUMNS
 from captioner.facts import Facts, facts_of, facts_of_part
 from captioner.fields import SCHEMA, BadFields, CaptionFields, fields_of, to_json
 from captioner.fuse import captions_of
+from captioner.hostile_text import cleaned, has_control_characters, has_markup
 from captioner.merge import captions_of_windows
 from captioner.openings import has_stock_opening, without_stock_opening
 from captioner.prompts import Template, extra_body_of, messages_of
@@ -100,11 +100,19 @@ class Lacking:
 # -- before an engine
 
 
-def wanted_rows(clips: lance.LanceDataset, where: str) -> Iterator[list[dict[str, Any]]]:
-    """Clips that meet a condition and have video, in chunks, `_rowid` included."""
+def wanted_rows(clips: lance.LanceDataset, where: str, limit: int = 0) -> Iterator[list[dict[str, Any]]]:
+    """Clips that meet a condition and have video, in chunks, `_rowid` included; the first `limit` of them, 0 for all.
+
+    The same clips whatever is to be written of them, and whatever they lack.
+    """
+    left = limit or None
     columns = [*(name for name in CLIP_COLUMNS if name in clips.schema.names), "video_bytes"]
     for batch in clips.to_batches(columns=columns, filter=where, with_row_id=True, batch_size=LOOK_UP_CLIPS):
-        yield [row for row in batch.to_pylist() if row.pop("video_bytes") is not None]
+        rows = [row for row in batch.to_pylist() if row.pop("video_bytes") is not None][:left]
+        yield rows
+        left = None if left is None else left - len(rows)
+        if left == 0:
+            return
 
 
 def lacking_of(rows: Sequence[dict[str, Any]], captions: lance.LanceDataset, asking: Asking) -> Lacking:

@@ -60,10 +60,12 @@ class CaptionOptions:
         captioner: `vllm` runs a vision-language model here; `openai` asks a server of that API; `facts` needs no model
             and says what was measured. By default `vllm` with --model, `openai` with --server, else `facts`.
         model: For vllm a directory that all nodes see, or a hub id; for openai the model's name on the server.
-        server: Address of the server, as http://host:8000/v1. Its key is read from OPENAI_API_KEY, nowhere else.
+        server: Address of the server, as http://host:8000/v1. Its key is read from OPENAI_API_KEY, nowhere else. vLLM's
+            is started by `python -m vllm.entrypoints.openai.api_server --model MODEL`, with the extra cpu as with gpu.
         kinds: Kinds of captions to write.
         where: SQL condition on the columns of `clips`; only clips that have video can be shown.
-        limit: Caption at most so many clips, or tell so many sources; 0 for all.
+        limit: Only the first so many of these clips, for all that is written, the text that came with the footage too;
+            with --film the first so many sources. 0 for all.
         ask: `fields` has the model fill in a schema, from which the kinds are made; `text` has it write each kind,
             which is what a model knows that jobs.tune made, and is the default for a directory of one.
         prompt: File with a prompt of your own; see captioner/prompts.py for its slots.
@@ -76,7 +78,7 @@ class CaptionOptions:
         seed: Of the first attempt; each later one has the next.
         agreement_model: Image-text model by whose embeddings caption and clip are compared: a directory or hub id;
             `auto` for the one whose embeddings the store has, where it is still there; `none`.
-        max_failed_share: Exit with 1 if more than this share of the windows, or films, got no answer.
+        max_failed_share: Exit with 1 if more than this share of the windows, or sources, got no answer.
         film: Tell whole sources from the captions that are in the store: a synopsis, chapters, answers. Without a model
             rules take sentences from the captions.
         questions: To be answered about each source, with --film.
@@ -178,7 +180,7 @@ def caption(options: CaptionOptions) -> int:
         say(f"captions by {captioner.words if captioner else 'facts: what was measured, no model'}")
         counts: Counter[str] = Counter()
         if options.originals != "none":
-            write_originals(run, version, options.where, table, options.checks, counts)
+            write_originals(run, version, options.where, options.limit, table, options.checks, counts)
         failed_share = 0.0
         if captioner is None or judge is None:
             write_facts(run, version, options.where, options.kinds, options.limit, counts)
@@ -204,7 +206,7 @@ def film(options: CaptionOptions, store: Store, version: int) -> int:
     except ValueError as error:
         raise BadOption(str(error)) from None
     with job_run(store, "caption", options, lease_name="captions") as run:
-        say(f"films told by {teller.words}")
+        say(f"sources told by {teller.words}")
         job = Films(run, version, options.where, options.limit, questions, teller, options.films.scenes_at_once)
         return EXIT_OVER_BUDGET if tell_sources(job) > options.max_failed_share else 0
 

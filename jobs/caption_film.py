@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from captioner.captions import Author
-from captioner.cleaning import cleaned
 from captioner.film import PROMPT_ID, FilmConfig, tell_films
 from captioner.film_extract import VERSION, extracted_rows
 from captioner.film_records import FilmRow, clock
 from captioner.film_store import CaptionedFilm, ToldFilm, films_of, sizes_of_sources, told_among, write_tellings
+from captioner.hostile_text import cleaned
 from captioner.openai_api import ServerGone
 from captioner.requests import Answer, Ask, Request
 from curation.records import digest
@@ -39,9 +39,9 @@ class FilmOptions:
 
     Attributes:
         context_tokens: A request and its answer; 0 for what the model reads, at most 32768.
-        answer_tokens: Longest answer about a part of a film.
-        max_chapters: Most chapters of a film.
-        scenes_at_once: Scenes whose films go through the model together, level by level, and are held in memory. More
+        answer_tokens: Longest answer about a part of a source.
+        max_chapters: Most chapters of a source.
+        scenes_at_once: Scenes whose sources go through the model together, level by level, and are held in memory. More
             are faster: vLLM is started anew for each level of them.
     """
 
@@ -114,7 +114,7 @@ def tell_sources(job: Films) -> float:
     if job.limit:
         sizes = dict(list(sizes.items())[: job.limit])
     outcome = Outcome()
-    progress = Progress("film", len(sizes), 0, unit="films")
+    progress = Progress("film", len(sizes), 0, unit="sources")
     most = min(job.scenes_at_once, SCENES_AT_ONCE_BY_RULES) if job.teller.ask is None else job.scenes_at_once
     try:
         for source_ids in groups_of(sizes, most):
@@ -200,7 +200,7 @@ class Listener:
         # A part that is asked about again has another id, and is shown as it was.
         asked = list(requests)
         parts = {request.request_id: digest(*(m["content"] for m in request.messages)) for request in asked}
-        progress = Progress("  parts of films", len(asked), 0, unit="parts")
+        progress = Progress("  parts of sources", len(asked), 0, unit="parts")
         for answer in self._ask(asked):
             progress.done(0)
             self._outcome.hears(answer)

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from captioner.captions import Author, Caption, captions_among
 from captioner.checks import CheckConfig, flags_of
-from captioner.cleaning import cleaned
 from captioner.facts import facts_of
 from captioner.facts_words import captions_from_facts
+from captioner.hostile_text import cleaned
 from captioner.originals import BadSideText, OriginalsTable, original_of, read_side_texts
 from captioner.work import wanted_rows
 from curation.records import digest
@@ -34,19 +34,15 @@ def write_facts(run: JobRun, version: int, where: str, kinds: Sequence[str], lim
     """Captions from measurements for clips that lack them. Raises StoreUnavailable, LeaseLost."""
     clips = run.store.open("clips", version)
     committer = Committer(run)
-    progress = Progress("caption", clips.count_rows(where), 0, unit="clips")
-    left = limit or None
+    clips_there = clips.count_rows(where)
+    progress = Progress("caption", min(clips_there, limit or clips_there), 0, unit="clips")
     with run.store.reading():
-        for rows in wanted_rows(clips, where):
-            rows = rows[:left]
+        for rows in wanted_rows(clips, where, limit):
             committer.add(facts_captions(rows, run.store.open("captions"), kinds, counts))
             committer.flush_if_due()
             for _ in rows:
                 progress.done(0)
             progress.show()
-            left = None if left is None else left - len(rows)
-            if left == 0:
-                break
     committer.flush()
     progress.show(is_last=True)
     say(f"{counts['captioned']} clips captioned, {counts['complete']} had their captions")
@@ -68,7 +64,13 @@ def facts_captions(
 
 
 def write_originals(
-    run: JobRun, version: int, where: str, table: OriginalsTable | None, checks: CheckConfig, counts: Counter[str]
+    run: JobRun,
+    version: int,
+    where: str,
+    limit: int,
+    table: OriginalsTable | None,
+    checks: CheckConfig,
+    counts: Counter[str],
 ) -> None:
     """The text that came with the footage, for clips that lack it: from a table, else from a file beside the source.
 
@@ -77,7 +79,7 @@ def write_originals(
     committer = Committer(run)
     finder = OriginalFinder(table, checks)
     with run.store.reading():
-        for rows in wanted_rows(run.store.open("clips", version), where):
+        for rows in wanted_rows(run.store.open("clips", version), where, limit):
             uris = uris_of(run.store, {row["source_id"] for row in rows})
             found = [caption for row in rows if (caption := finder.caption_of(row, uris.get(row["source_id"], "")))]
             present = ids_among(run.store, [caption.caption_id for caption in found])

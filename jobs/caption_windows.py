@@ -41,7 +41,8 @@ gives every window with its answer."""
 
 @dataclass(frozen=True, slots=True)
 class Captioning:
-    """What a run is to do. `judge` adds the agreement of captions with their clips and what follows from it."""
+    """What a run is to do: caption clips that meet a condition, the first `limit` of them, 0 for all. `judge` adds the
+    agreement of captions with their clips and what follows from it."""
 
     run: JobRun
     version: int
@@ -88,15 +89,11 @@ def look_at_all(job: Captioning, committer: Committer, counts: Counter[str]) -> 
     store = job.run.store
     refs: list[WindowRef] = []
     has_parts = False
-    clips = 0
     with store.reading():
-        for rows in wanted_rows(store.open("clips", job.version), job.where):
+        for rows in wanted_rows(store.open("clips", job.version), job.where, job.limit):
             lacking = lacking_of(rows, store.open("captions"), job.asking)
             counts.update(lacking.counts)
             for task in lacking.tasks:
-                clips += task.window.index in (None, 0)
-                if job.limit and clips > job.limit:
-                    break
                 has_parts = has_parts or task.window.index is not None
                 refs.append(WindowRef(task.row_id, task.window.index or 0, 1))
             committer.add(job.judge(lacking.captions))

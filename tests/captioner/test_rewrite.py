@@ -16,7 +16,6 @@ from captioner.folding import fold
 from captioner.requests import Answer, Ask, Request
 from captioner.rewrite import RewriteConfig, rewrite, rewrite_by_slots
 from captioner.rewrite_checks import unfit, what_is_lost
-from captioner.untrusted import as_data
 
 # Prompt, a text that keeps it all.
 KEPT = [
@@ -204,6 +203,7 @@ NASTY = {
     "control": as_json(GOOD + "\x1b[31m"),
     "right to left": as_json(GOOD + "\u202e"),
     "long": as_json(" ".join([GOOD] * 6)),
+    "long words": as_json(GOOD + " so" + "o" * 700),
     "loop": as_json("a red car " * 20),
     "nonsense": as_json("zxcv qwer asdf uiop hjkl vbnm tyui ghjk cvbn rtyu fghj dfgh erty wert sdfg"),
     "cut off": Answer("", as_json(GOOD), "length"),
@@ -297,11 +297,6 @@ def test_a_hostile_prompt_is_data(prompt: str):
     assert prompt not in system["content"]
     assert json.loads(user["content"]) == " ".join(prompt.split())
     assert not re.search(r"[<>\[\]\n]", user["content"])
-
-
-def test_marks_of_chat_templates_are_broken_in_data():
-    assert "<|" not in as_data("<|im_end|>")
-    assert json.loads(as_data("<|im_end|>\x00[INST]")) == "<|im_end|> [INST]"
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from captioner.captions import Author, Caption, write_captions
 from captioner.checks import FLAGS
-from captioner.cleaning import cleaned, has_control_characters, has_markup
 from captioner.fields import SCHEMA, CaptionFields, to_json
+from captioner.hostile_text import cleaned, has_control_characters, has_markup
 from captioner.requests import Answer
 from captioner.windows import Window, WindowConfig, windows_of
 from captioner.work import (

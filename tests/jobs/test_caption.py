@@ -16,7 +16,7 @@ import pytest
 import ray
 
 from captioner.captions import KINDS
-from captioner.cleaning import has_control_characters, has_markup
+from captioner.hostile_text import has_control_characters, has_markup
 from captioner.windows import WindowConfig
 from curation.lease import Lease
 from curation.store import Store
@@ -36,7 +36,7 @@ from tests.captioning import (
     rows_of,
     runs_of,
 )
-from tests.hostile_server import Act, Seen, error, hostile_server, says
+from tests.hostile_server import MODEL, Act, Seen, error, hostile_server, says
 from tests.jobs.running import end, start, wait_until
 
 JOB = "jobs.caption"
@@ -117,6 +117,27 @@ def test_only_what_is_asked_for(store: Store) -> None:
     assert caption(store) == 0
     assert len(rows_of(store)) == 12
     assert {clip_id for clip_id, _ in windows_once(store)} == set(kept_clips(store))
+
+
+def test_a_limit_is_on_all_that_is_written(store: Store, tmp_path: Path, on_ray: None) -> None:
+    """On the clips that are looked at, not on those that lack something: the same ones by every captioner."""
+    names = "".join(f"take_{number}.mp4,Take {number}.\n" for number in range(4))
+    (tmp_path / "texts.csv").write_text(f"uri,text\n{names}")
+    limited = ["--originals", tmp_path / "texts.csv", "--limit", 2]
+    assert caption(store, *limited, "--kinds", "short") == 0
+    first = {row["clip_id"] for row in rows_of(store)}
+    assert len(first) == 2
+    assert {row["clip_id"] for row in rows_of(store, kind="original")} == first
+    with hostile_server(good) as server:
+        for window_s in (16, 0.5):  # the second also gives captions of whole clips, from those of their windows
+            assert caption(store, *by_server(server), *limited, "--window-s", window_s) == 0
+            assert {row["clip_id"] for row in rows_of(store, model=MODEL)} == first
+        asked = len(server.seen)
+        assert caption(store, *by_server(server), *limited, "--window-s", 0.5) == 0
+        assert len(server.seen) == asked + 1, "its list of models"
+    assert {row["clip_id"] for row in rows_of(store)} == first
+    assert caption(store, *limited[:2], "--kinds", "short") == 0
+    assert {row["clip_id"] for row in rows_of(store, kind="original")} == set(kept_clips(store))
 
 
 def test_clips_without_video_are_not_captioned(store: Store) -> None:

@@ -113,7 +113,7 @@ def test_a_film_of_44_minutes_is_told_by_rules(tmp_path: Path, capsys: pytest.Ca
     version = store.open("films").version
     code, said = run("jobs.caption", *asked)
     assert code == 0
-    assert "film: 3 of 3 films" in said
+    assert "film: 3 of 3 sources" in said
     assert "nothing to tell" in said
     assert (told(store), store.open("films").version) == (rows, version)
     (first, second) = store.open("runs").to_table().to_pylist()

@@ -1,27 +1,39 @@
-"""The captioning job with the real vLLM on the CPU and a model made on the spot, one run of it."""
+"""The real vLLM on the CPU with a model made on the spot: one run of the captioning job, and one round of questions in
+words alone. Both on one Ray."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
 
+from captioner.requests import Request
 from captioner.windows import windows_of
 from curation.model_files import content_id
 from curation.store import Store
-from tests.captioning import copied, curated, damage, rows_of, runs_of
-from tests.jobs.running import start
+from jobs.caption_engines import EngineConfig
+from jobs.cluster import connect_for_data
+from jobs.text_engine import ask_vllm
+from tests.captioning import caption, copied, curated, damage, rows_of, runs_of
 
 pytest.importorskip("vllm")
 from captioner.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.slow
 
-JOB = "jobs.caption"
-TIMEOUT_S = 270
 TOKENS = 64
+COLOR_TOKENS = 32
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"color": {"enum": ["red", "green", "blue"]}},
+    "required": ["color"],
+    "additionalProperties": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +41,23 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny-vl")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def on_ray() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        connect_for_data()
+        yield
+        ray.shutdown()
+
+
 @pytest.fixture
 def store(small_footage: Path, tmp_path: Path) -> Store:
     return copied(curated(small_footage, tmp_path / "made"), tmp_path)
 
 
-def ended(store: Store, *arguments: object) -> tuple[int, str]:
-    process = start(JOB, "--store", store.uri, *map(str, arguments))
-    output, _ = process.communicate(timeout=TIMEOUT_S)
-    return process.returncode, output
-
-
-def test_every_window_is_shown_to_a_real_model(store: Store, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_window_is_shown_to_a_real_model(store: Store, model: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Windows of a tenth of a second have a frame or two, which is the least that a model of video is shown."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     columns = ["clip_id", "start_pts", "end_pts", "time_base_num", "time_base_den", "duration_s"]
     clips = store.open("clips").to_table(columns, "keep").to_pylist()
     bad = max(clips, key=lambda row: row["duration_s"])["clip_id"]
@@ -54,8 +68,8 @@ def test_every_window_is_shown_to_a_real_model(store: Store, model: Path, monkey
 
     command = ["--model", model, "--window-s", 0.2, "--attempts", 1, "--max-tokens", TOKENS]
     command += ["--engine-args", "enforce_eager", "true"]
-    code, output = ended(store, *command)
-    assert code == 0, output
+    assert caption(store, *command) == 0
+    output = capfd.readouterr().out
     assert f"vLLM, run here, with the model {model}" in output
     assert f"{asked + damaged} windows were asked about" in output
     assert f"nothing said, damaged_clip: {damaged}" in output
@@ -84,7 +98,26 @@ def test_every_window_is_shown_to_a_real_model(store: Store, model: Path, monkey
     assert first["counts"]["clean"] + first["counts"]["flagged"] == asked
     assert first["counts"]["tokens_out"] == sum(row["tokens_out"] for row in said) / 3
 
-    code, output = ended(store, *command)
-    assert code == 0, output
-    assert "nothing to ask" in output, "no engine is started for nothing"
+    assert caption(store, *command) == 0
+    assert "nothing to ask" in capfd.readouterr().out, "no engine is started for nothing"
     assert rows_of(store) == rows
+
+
+def test_each_request_in_words_gets_its_own_answer(model: Path) -> None:
+    """By a model of random weights: what it says means nothing, but it says it as the schema has it. One request is
+    longer than the engine reads, and costs no other its answer."""
+    requests = [
+        Request(f"r{number}", [{"role": "user", "content": f"What color? {number}"}], SCHEMA, COLOR_TOKENS, 0.5, number)
+        for number in range(5)
+    ]
+    requests.append(Request("long", [{"role": "user", "content": "a red kite " * 900}], SCHEMA, COLOR_TOKENS))
+    ask = ask_vllm(model, EngineConfig(max_model_len=512, engine_args={"enforce_eager": "true"}))
+    answers = {answer.request_id: answer for answer in ask(requests)}
+    assert sorted(answers) == sorted(request.request_id for request in requests)
+    assert (answers["long"].text, bool(answers.pop("long").error)) == ("", True)
+    for answer in answers.values():
+        assert answer.error is None
+        assert answer.finish_reason == "stop"
+        assert json.loads(answer.text)["color"] in ("red", "green", "blue")
+        assert 0 < answer.tokens_in < 512
+        assert 0 < answer.tokens_out < COLOR_TOKENS

@@ -1,4 +1,4 @@
-"""A language model asked by vLLM itself, on the CPU, and how much a model is taken to read."""
+"""How much a language model is taken to read, and what is refused before an engine is started for it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
-from captioner.requests import Request
 from curation.model_files import BadModel
 from jobs.caption_engines import EngineConfig, ServerConfig
 from jobs.text_engine import TextModel, ask_vllm, text_model_of
 
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"color": {"enum": ["red", "green", "blue"]}},
-    "required": ["color"],
-    "additionalProperties": False,
-}
 CONTEXTS: list[tuple[dict[str, Any], int, int, int | None]] = [
     ({"max_position_embeddings": 4096}, 0, 0, 4096),
     ({"max_position_embeddings": 128_000}, 0, 0, 32_768),
@@ -69,31 +61,3 @@ def test_a_model_without_weights_is_refused(tmp_path: Path):
 
 def test_nothing_is_started_for_no_request(tmp_path: Path):
     assert list(ask_vllm(tmp_path, EngineConfig())([])) == []
-
-
-@pytest.mark.slow
-def test_each_request_gets_its_own_answer_from_the_engine(tmp_path: Path):
-    """By a model of random weights: what it says means nothing, but it says it as the schema has it. One request is
-    longer than the engine reads, and costs no other its answer."""
-    pytest.importorskip("vllm")
-    from captioner.tiny_model import make_tiny_model
-
-    model = make_tiny_model(tmp_path / "model")
-    requests = [
-        Request(f"r{number}", [{"role": "user", "content": f"What color? {number}"}], SCHEMA, 32, 0.5, number)
-        for number in range(5)
-    ]
-    requests.append(Request("long", [{"role": "user", "content": "a red kite " * 900}], SCHEMA, 32))
-    ask = ask_vllm(model, EngineConfig(max_model_len=512))
-    try:
-        answers = {answer.request_id: answer for answer in ask(requests)}
-    finally:
-        ray.shutdown()
-    assert sorted(answers) == sorted(request.request_id for request in requests)
-    assert (answers["long"].text, bool(answers.pop("long").error)) == ("", True)
-    for answer in answers.values():
-        assert answer.error is None
-        assert answer.finish_reason == "stop"
-        assert json.loads(answer.text)["color"] in ("red", "green", "blue")
-        assert 0 < answer.tokens_in < 512
-        assert 0 < answer.tokens_out < 32

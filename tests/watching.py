@@ -23,7 +23,7 @@ def server() -> Iterator[tuple[str, list[str]]]:
             requests.append(self.path)
             self.send_error(404)
 
-        do_HEAD = do_GET  # noqa: N815
+        do_HEAD = do_GET
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -26,19 +26,21 @@ class BadCheckpoint(ValueError):
 
 
 def write_checkpoint(directory: Path, config: Any, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write a flat, frozen dataclass and tensors. The weights come first and each file appears whole or not at all, so
-    a directory with a config has its weights. Raises OSError, and what was there before stays."""
+    """Write a flat, frozen dataclass and tensors. Each file appears whole or not at all, once both are written, the
+    weights first, so a directory with a config has its weights. Raises OSError, and what was there before stays."""
     directory.mkdir(parents=True, exist_ok=True)
     content = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    weights, text = directory / WEIGHTS, json.dumps({"kind": type(config).__name__, **asdict(config)}, indent=1)
+    text = json.dumps({"kind": type(config).__name__, **asdict(config)}, indent=1)
+    files = directory / WEIGHTS, directory / CONFIG
     try:
-        save_file(content, _part(weights))
-    except SafetensorError as error:  # its way of saying that the disk is full
-        _part(weights).unlink(missing_ok=True)
-        raise OSError(f"{weights}: cannot be written: {error}") from error
-    os.replace(_part(weights), weights)
-    _part(directory / CONFIG).write_text(text + "\n", encoding="utf-8")
-    os.replace(_part(directory / CONFIG), directory / CONFIG)
+        save_file(content, _part(files[0]))
+        _part(files[1]).write_text(text + "\n", encoding="utf-8")
+    except (SafetensorError, OSError) as error:  # the first is how a full disk is said there
+        for file in files:
+            _part(file).unlink(missing_ok=True)
+        raise OSError(f"{directory}: the checkpoint cannot be written: {error}") from error
+    for file in files:
+        os.replace(_part(file), file)
 
 
 def _part(path: Path) -> Path:

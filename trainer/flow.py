@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import sqrt
+from math import inf, isfinite, sqrt
 from typing import Literal
 
 import torch
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 Solver = Literal["euler", "heun"]
-LEAST_TIME = 0.05  # by which a clean latent's error is divided at least: at t = 0 it would be by nothing
+LEAST_TIME = 0.05  # by which the loss divides a clean latent's error at least: at t = 0 it would be by nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,13 @@ class FlowConfig:
     def __post_init__(self) -> None:
         if self.prediction not in ("v", "x0"):
             raise ValueError(f"prediction={self.prediction}: must be v or x0")
-        if not self.logit_std > 0:
-            raise ValueError(f"logit_std={self.logit_std}: must be above 0")
+        if not isfinite(self.logit_mean):
+            raise ValueError(f"logit_mean={self.logit_mean}: must be finite")
+        if not 0 < self.logit_std < inf:
+            raise ValueError(f"logit_std={self.logit_std}: must be above 0 and finite")
         if self.shift_tokens < 0:
             raise ValueError(f"shift_tokens={self.shift_tokens}: must be at least 0")
-        if not 1 <= self.max_shift < float("inf"):
+        if not 1 <= self.max_shift < inf:
             raise ValueError(f"max_shift={self.max_shift}: must be at least 1 and finite")
 
 
@@ -80,7 +82,7 @@ def shift_for(tokens: int, config: FlowConfig) -> float:
 
 def shifted(times: Tensor, alpha: float | Tensor) -> Tensor:
     """t' = at / (1 + (a - 1)t) with a = alpha: keeps 0 and 1; the identity for 1."""
-    return alpha * times / (1 + (alpha - 1) * times)
+    return (alpha * times / (1 + (alpha - 1) * times)).clamp(max=1)  # 1 is missed by rounding otherwise
 
 
 def draw_times(normal_N: Tensor, tokens_N: Tensor, config: FlowConfig) -> Tensor:
@@ -103,10 +105,11 @@ def noised(clean_LP: Tensor, noise_LP: Tensor, times_L: Tensor) -> Tensor:
 
 
 def velocity_of(predicted_LP: Tensor, x_LP: Tensor, times_L: Tensor, config: FlowConfig) -> Tensor:
-    """The velocity that a model's prediction means."""
+    """The velocity that a model's prediction means; 0 for a clean latent at t = 0, where there is no way to go."""
     if config.prediction == "v":
         return predicted_LP
-    return (x_LP - predicted_LP) / times_L[:, None].clamp(min=LEAST_TIME).to(x_LP.dtype)
+    t = times_L[:, None].to(x_LP.dtype)
+    return torch.where(t > 0, (x_LP - predicted_LP) / torch.where(t > 0, t, 1), 0)
 
 
 def flow_loss(
@@ -120,10 +123,11 @@ def flow_loss(
 ) -> Tensor:
     """float32[L]: mean squared error of each token's velocity, 0 where it is known. The mean over the tokens that are
     to be made is the loss; weigh it as the step needs. `x_LP` is what the model was shown."""
-    velocity_LP = velocity_of(predicted_LP.float(), x_LP.float(), times_L, config)
+    bounded_L = times_L.clamp(min=LEAST_TIME)  # of no account for a velocity, which is what is predicted
+    velocity_LP = velocity_of(predicted_LP.float(), x_LP.float(), bounded_L, config)
     target_LP = noise_LP.float() - clean_LP.float()
     if config.prediction == "x0":  # the same bound on both sides: below it the target is no velocity any more
-        target_LP = (x_LP.float() - clean_LP.float()) / times_L[:, None].clamp(min=LEAST_TIME)
+        target_LP = velocity_of(clean_LP.float(), x_LP.float(), bounded_L, config)
     error_L = (velocity_LP - target_LP).square().mean(dim=-1)
     return torch.where(is_known_L, torch.zeros_like(error_L), error_L)
 

@@ -1,7 +1,7 @@
 """At what size a clip is trained and sampled: frames and pixels that its network and patches divide, at its own aspect.
 
 A clip is resized, never cropped, and never made larger. Its rate stays. What is left over of its frames is at its end
-and less than one latent frame, unless it is too long for the budget at the least size that is allowed.
+and less than a patch of time, unless it is too long for the budget at the least size that is allowed.
 """
 
 from __future__ import annotations
@@ -140,7 +140,8 @@ class FitConfig:
 
     Attributes:
         max_tokens: Of one clip.
-        min_side_px: The shorter side is not made smaller than this; a longer clip is cut at its end instead.
+        min_side_px: The shorter side is not made smaller than this; a longer clip is cut at its end instead. Of a
+            smaller clip it stays as it is, but for what is less than a token.
         max_aspect_error: By what factor, less one, width to height may change for the sake of whole tokens where there
             is a choice; the least is taken where there is none.
         max_frames: 0 for no limit.
@@ -169,37 +170,35 @@ def fit(
     """
     _refuse_unless_positive(frames=frames, height=height, width=width, rate=rate)
     frames = compression.whole_frames(min(frames, config.max_frames or frames))
-    unit = compression.unit_px
-    if not frames or min(height, width) < unit:
+    unit, shorter = compression.unit_px, min(height, width)
+    if not frames or shorter < unit:
         return None
-    least = max(unit, min(config.min_side_px, min(height, width)) // unit * unit)
-    scale = least / min(height, width)
-    least_rows, least_columns = (max(1, round(side * scale / unit)) for side in (height, width))
+    least = min(-(-config.min_side_px // unit), shorter // unit)
+    least_rows, least_columns = (least * side // shorter for side in (height, width))
     most_slices = config.max_tokens // (least_rows * least_columns)
     slices = min(compression.latent_frames(frames) // compression.patch_time, most_slices)
     if not slices:
         return None
-    rows, columns = _sides(height, width, unit, config.max_tokens // slices, config.max_aspect_error)
+    rows, columns = _sides(height, width, unit, least, config.max_tokens // slices, config.max_aspect_error)
     frames = compression.frames_of(slices * compression.patch_time)
     return Geometry(frames, rows * unit, columns * unit, rate, compression)
 
 
-def _sides(height: int, width: int, unit: int, cells: int, max_error: float) -> tuple[int, int]:
-    """Rows and columns of tokens, at most `cells` in all: the most of those whose aspect is near enough, else the
-    nearest.
+def _sides(height: int, width: int, unit: int, least: int, cells: int, max_error: float) -> tuple[int, int]:
+    """Rows and columns of tokens, each at least `least`, at most `cells` in all: the most of those whose aspect is near
+    enough, else the nearest.
 
-    Both sides stay within the clip's own.
+    Both sides stay within the clip's own. There is a choice always: `cells` has room for the least size.
     """
     most_rows, most_columns = height // unit, width // unit
-    ideal_rows = min(height / unit, sqrt(cells * height / width))
+    ideal_rows = min(height / unit, sqrt(cells * height / width * (1 + max_error)))
     found: list[tuple[bool, float, int, int]] = []
-    for rows in range(1, min(most_rows, floor(ideal_rows) + ASPECT_STEPS) + 1):
+    for rows in range(least, min(most_rows, floor(ideal_rows) + ASPECT_STEPS) + 1):
         ideal_columns = rows * width / height
-        for columns in {floor(ideal_columns), floor(ideal_columns) + 1}:
-            if 1 <= columns <= most_columns and rows * columns <= cells:
+        most_near = min(most_columns, cells // rows, floor(ideal_columns * (1 + max_error)))
+        for columns in {floor(ideal_columns), floor(ideal_columns) + 1, most_near}:
+            if least <= columns <= most_columns and rows * columns <= cells:
                 error = abs(log(columns * height / (rows * width)))
                 is_near = error <= log(1 + max_error)
                 found.append((is_near, rows * columns if is_near else -error, rows, columns))
-    if not found:  # so wide that one row of tokens is too long
-        return (1, min(most_columns, cells)) if width >= height else (min(most_rows, cells), 1)
     return max(found)[2:]

@@ -1,9 +1,9 @@
 """Packs: several clips' tokens in one sequence of a fixed budget.
 
 Which clips share a pack is decided from their lengths alone, the longest first, each into the fullest pack that has
-room (best fit decreasing: at most 11/9 of the least number of packs, and next to none too many where there are short
-ones). The
-work of a pack is bounded, too: attention costs the sum of its clips' squared lengths.
+room (best fit decreasing: where tokens are the only bound at most 11/9 of the least number of packs, and next to none
+too many where there are short ones). The work of a pack is bounded, too: attention costs the sum of its clips' squared
+lengths.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isqrt
 
 __all__ = ["PackConfig", "padding_share", "plan_packs"]
 
@@ -24,8 +25,8 @@ class PackConfig:
         max_squares: Bound on the sum of squared lengths of a pack; 0 for none.
         max_clips: Of one pack; 0 for no limit.
         window_clips: Clips that are looked at together. They are packed in the order of windows, so a shuffled list
-            stays shuffled; packs that are not full wait for the next window.
-        full_share: A pack that is at least so full waits no longer.
+            stays shuffled; packs that are not full wait for the next window, once.
+        full_share: A pack that has at least this share of one of its bounds does not wait.
     """
 
     budget_tokens: int
@@ -60,12 +61,11 @@ def plan_packs(lengths: Sequence[int], config: PackConfig) -> Iterator[tuple[int
         for length, number in window:
             _refuse(length, number, config)
         is_last = start + config.window_clips >= len(lengths)
-        waiting += window
-        waiting.sort(reverse=True)
-        packs = _best_fit(waiting, config)
+        packs = _best_fit(sorted(waiting, reverse=True) + sorted(window, reverse=True), config)
         waiting = []
         for members in packs:
-            if is_last or _length(members) >= config.full_share * config.budget_tokens:
+            has_waited = min(number for _, number in members) < start
+            if is_last or has_waited or _is_full(members, config):
                 yield tuple(number for _, number in members)
             else:
                 waiting += members
@@ -78,36 +78,31 @@ def _refuse(length: int, number: int, config: PackConfig) -> None:
         raise ValueError(f"clip {number}: length={length}: its square is above max_squares={config.max_squares}")
 
 
-def _length(members: Iterable[tuple[int, int]]) -> int:
-    return sum(length for length, _ in members)
+def _is_full(members: Members, config: PackConfig) -> bool:
+    tokens, squares = (sum(length**power for length, _ in members) for power in (1, 2))
+    bounds = ((tokens, config.budget_tokens), (squares, config.max_squares), (len(members), config.max_clips))
+    return any(bound and has >= config.full_share * bound for has, bound in bounds)
 
 
 def _best_fit(clips: Members, config: PackConfig) -> list[Members]:
-    """Clips, longest first, each into the fullest open pack that can take it."""
+    """Clips, those that waited and then the longest first, each into the fullest open pack that can take it."""
     packs: list[Members] = []
-    squares: list[int] = []
-    rooms: list[tuple[int, int]] = []  # tokens left, and which pack, least first
+    left: list[tuple[int, int]] = []  # tokens and squares that each pack has room for
+    rooms: list[tuple[int, int]] = []  # the longest clip that each can still take, and which pack; least first
     for length, number in clips:
         at = bisect_left(rooms, (length, -1))
-        while at < len(rooms) and not _takes(packs[rooms[at][1]], squares[rooms[at][1]], length, config):
-            at += 1
         if at < len(rooms):
-            room, pack = rooms.pop(at)
+            _, pack = rooms.pop(at)
         else:
-            room, pack = config.budget_tokens, len(packs)
+            pack = len(packs)
             packs.append([])
-            squares.append(0)
+            left.append((config.budget_tokens, config.max_squares or config.budget_tokens**2))
         packs[pack].append((length, number))
-        squares[pack] += length * length
-        if room > length:
-            insort(rooms, (room - length, pack))
+        tokens, squares = left[pack] = left[pack][0] - length, left[pack][1] - length * length
+        room = min(tokens, isqrt(squares))
+        if room and len(packs[pack]) != config.max_clips:
+            insort(rooms, (room, pack))
     return packs
-
-
-def _takes(members: Members, squares: int, length: int, config: PackConfig) -> bool:
-    if config.max_clips and len(members) >= config.max_clips:
-        return False
-    return not config.max_squares or squares + length * length <= config.max_squares
 
 
 def padding_share(packs: Iterable[Sequence[int]], lengths: Sequence[int], budget_tokens: int) -> float:

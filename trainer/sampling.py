@@ -88,6 +88,10 @@ def sample_latents(
     """
     if config.guidance != 1 and negatives is None:
         raise ValueError(f"guidance={config.guidance}: needs negative prompts, which may be empty texts; or give 1")
+    for name, text in (("prompts", prompts), ("negatives", negatives)):
+        if text is not None and len(text.segments.lengths) != len(geometries) + 1:
+            found, samples = len(text.segments.lengths), len(geometries)
+            raise ValueError(f"{name}: are {found} texts, and {samples} samples and the padding need one each")
     device = next(model.parameters()).device
     channels = model.config.latent_channels
     given = list(known) if known is not None else [None] * len(geometries)

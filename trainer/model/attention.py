@@ -29,7 +29,8 @@ class Segments:
 
     lengths   of its segments, in tokens, known on the host so that no kernel has to wait for the device
     cu        int32[N+1], their cumulative sum from 0, on the device
-    longest   the bound that kernels are given: a constant of the pack's budget, so that nothing is compiled again
+    longest   the bound that kernels are given: a power of two, or the pack's budget, so that it has few values (each is
+              compiled by itself) and is not far above the truth (kernels start work for it in every segment)
     """
 
     lengths: tuple[int, ...]
@@ -42,7 +43,7 @@ class Segments:
         assert not count or len(lengths) <= count, f"{len(lengths)} segments, and room for {count}"
         padded = (*lengths, *[0] * (count - len(lengths)))
         cu = torch.tensor(list(accumulate(padded, initial=0)), dtype=torch.int32)
-        return cls(tuple(padded), cu, longest or max(padded, default=0))
+        return cls(tuple(padded), cu, longest or _power_of_two(max(padded, default=0)))
 
     @property
     def tokens(self) -> int:
@@ -50,6 +51,10 @@ class Segments:
 
     def to(self, device: torch.device | str) -> Segments:
         return Segments(self.lengths, self.cu.to(device, non_blocking=True), self.longest)
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << max(least - 1, 0).bit_length()
 
 
 def kernel_for(q_LHK: Tensor) -> Kernel:
@@ -69,8 +74,11 @@ def attend(
 ) -> Tensor:
     """Each segment of queries over the segment of keys of the same number; [L, H, K]. Segments without keys give zeros.
 
-    Differentiable. `kernel` is for comparisons; without it the device decides.
+    Differentiable, in the values' precision. `kernel` is for comparisons; without it the device decides.
     """
+    # By shapes: a compiler would make code anew for each number of lengths that it has looked at.
+    assert queries.cu.shape == keys.cu.shape, f"{len(queries.cu) - 1} segments of queries, {len(keys.cu) - 1} of keys"
+    q_LHK, k_MHK = q_LHK.to(v_MHK.dtype), k_MHK.to(v_MHK.dtype)  # autocast on CUDA leaves norms in float32
     if (kernel or kernel_for(q_LHK)) == "varlen":
         from torch.nn.attention.varlen import varlen_attn
 
@@ -87,12 +95,13 @@ def attend(
 def _by_runs(
     q_LHK: Tensor, k_MHK: Tensor, v_MHK: Tensor, query_lengths: Sequence[int], key_lengths: Sequence[int]
 ) -> Tensor:
-    assert len(query_lengths) == len(key_lengths)
     found = [
         _batched(q_LHK[l0:l1], k_MHK[m0:m1], v_MHK[m0:m1], count)
         for count, (l0, l1), (m0, m1) in _runs(query_lengths, key_lengths)
     ]
-    return torch.cat(found) if len(found) != 1 else found[0]
+    if not found:
+        return torch.zeros_like(q_LHK)
+    return torch.cat(found) if len(found) > 1 else found[0]
 
 
 def _runs(

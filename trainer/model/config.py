@@ -54,6 +54,8 @@ class TransformerConfig:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
         if self.text_depth < 0:
             raise ValueError(f"text_depth={self.text_depth}: must be at least 0")
+        if self.text_depth and self.text_width % 2:
+            raise ValueError(f"text_width={self.text_width}: must be even where texts are read by the byte encoder")
         if self.width % self.head_width:
             raise ValueError(f"width={self.width}: must be a multiple of head_width={self.head_width}")
         if self.head_width % 2 or self.head_width < 8:

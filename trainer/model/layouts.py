@@ -23,6 +23,7 @@ __all__ = ["ATTENTIONS", "Attention", "Layout", "Window", "layouts_of", "members
 
 Attention = Literal["full", "factorised", "windowed"]
 ATTENTIONS: tuple[Attention, ...] = ("full", "factorised", "windowed")
+PADDING_PIECE = 64  # tokens: all of a nearly empty pack's would cost their number squared
 Grid = tuple[int, int, int]
 Window = tuple[int, int, int]
 
@@ -43,24 +44,21 @@ class Layout:
         return Layout(self.segments.to(device), order, back)
 
 
-def layouts_of(
-    grids: Sequence[Grid], attention: Attention, window: Window, *, padding: int = 0, budget: int = 0
-) -> tuple[Layout, ...]:
+def layouts_of(grids: Sequence[Grid], attention: Attention, window: Window, *, padding: int = 0) -> tuple[Layout, ...]:
     """The layouts that a model's blocks use by turns, one for full attention, two for the others: a frame's space and
     each place's time; windows, and windows moved by half of one.
 
-    padding   tokens at the end of the pack that belong to no clip: a segment by themselves
-    budget    bound of a segment's length where it is to be the same for all packs
+    padding   tokens at the end of the pack that belong to no clip: they see each other only, a few at a time
     """
     if attention == "full":
-        return (_layout([members_of(grid, grid, (0, 0, 0)) for grid in grids], padding, budget),)
+        return (_layout([members_of(grid, grid, (0, 0, 0)) for grid in grids], padding),)
     shapes = ((1, 0, 0), (0, 1, 1)) if attention == "factorised" else (window, window)
     layouts = []
     for turn, shape in enumerate(shapes):
         moved = attention == "windowed" and turn == 1
         shift = (window[0] // 2, window[1] // 2, window[2] // 2) if moved else (0, 0, 0)
         blocks = [_capped(shape, grid) for grid in grids]
-        layouts.append(_layout([members_of(g, b, shift) for g, b in zip(grids, blocks, strict=True)], padding, budget))
+        layouts.append(_layout([members_of(g, b, shift) for g, b in zip(grids, blocks, strict=True)], padding))
     return tuple(layouts)
 
 
@@ -80,13 +78,14 @@ def members_of(grid: Grid, block: Grid, shift: Grid) -> tuple[NDArray[np.int64],
     return order, [int(n) for n in np.bincount(number) if n]
 
 
-def _layout(clips: Sequence[tuple[NDArray[np.int64], list[int]]], padding: int, budget: int) -> Layout:
+def _layout(clips: Sequence[tuple[NDArray[np.int64], list[int]]], padding: int) -> Layout:
     lengths = [length for _, members in clips for length in members]
     starts = np.cumsum([0, *(len(order) for order, _ in clips)])
     parts = [order + start for (order, _), start in zip(clips, starts[:-1], strict=True)]
     parts.append(np.arange(starts[-1], starts[-1] + padding))
     order = np.concatenate(parts)
-    segments = Segments.of([*lengths, *[padding] * bool(padding)], longest=budget)
+    whole, rest = divmod(padding, PADDING_PIECE)
+    segments = Segments.of([*lengths, *[PADDING_PIECE] * whole, *[rest] * bool(rest)])
     if np.array_equal(order, np.arange(len(order))):
         return Layout(segments)
     return Layout(segments, torch.from_numpy(order), torch.from_numpy(np.argsort(order)))

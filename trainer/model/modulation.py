@@ -1,10 +1,8 @@
 """Scale, shift and gate of adaptive layer norm, worked out for samples and spread over their tokens.
 
 A clip with known frames has two times, its own and 0 of what is known, so it has two rows. Memory for what was spread
-is not
-kept: the backward pass sums over tokens by a product with a matrix of zeros and ones, which is fast on a GPU, where
-    adding
-into few rows from many tokens is not, and gives the same bits each time.
+is not kept: the backward pass sums over tokens by a product with a matrix of zeros and ones, which is fast on a GPU,
+where adding into few rows from many tokens is not, and gives the same bits each time.
 
 L tokens, R rows, D width
 """

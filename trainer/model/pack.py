@@ -77,8 +77,10 @@ class Pack:
 
 
 def make_pack(samples: Sequence[Sample], config: TransformerConfig, budget_tokens: int = 0) -> Pack:
-    """One pack, padded to the budget; without a budget as long as its samples. Raises ValueError where they do not fit,
-    or a latent is not what its geometry says."""
+    """One pack, padded to the budget; without a budget as long as its samples. Raises ValueError where there are none,
+    they do not fit, or a latent is not what its geometry says."""
+    if not samples:
+        raise ValueError("samples=0: must be at least 1")
     for number, sample in enumerate(samples):
         _refuse(sample, number, config)
     geometries = tuple(sample.geometry for sample in samples)
@@ -102,9 +104,7 @@ def make_pack(samples: Sequence[Sample], config: TransformerConfig, budget_token
         row_L,
         angles_LA.cos(),
         angles_LA.sin(),
-        layouts_of(
-            [g.grid for g in geometries], config.attention, config.window, padding=padding, budget=budget_tokens
-        ),
+        layouts_of([g.grid for g in geometries], config.attention, config.window, padding=padding),
         Segments.of([*lengths, padding], longest=budget_tokens),
         geometries,
     )

@@ -91,7 +91,8 @@ def _speeds(pairs: int, extent: float, trained: float, period: float) -> Tensor:
 
 
 def apply_rotary(x_LHK: Tensor, cos_LA: Tensor, sin_LA: Tensor) -> Tensor:
-    """Turn each pair (i, i + K/2) of each head by its token's angle. Computed in float32, given back as it came."""
-    a, b = x_LHK.float().chunk(2, dim=-1)
+    """Turn each pair (i, i + K/2) of each head by its token's angle. Computed in the angles' float32, or better; given
+    back as it came."""
+    a, b = x_LHK.chunk(2, dim=-1)
     cos, sin = cos_LA[:, None], sin_LA[:, None]
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).to(x_LHK.dtype)

@@ -49,7 +49,7 @@ class TextTokens:
 class DiffusionTransformer(nn.Module):
     """Predicts what its flow says (a velocity, or the clean latent) for each token of a pack.
 
-    Starts as the function that is 0 everywhere: its last layer and all gates are 0.
+    Starts as the function that is 0 everywhere: its last layer, all gates, and what texts add to tokens are 0.
     """
 
     def __init__(self, config: TransformerConfig):
@@ -77,7 +77,8 @@ class DiffusionTransformer(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        for last in (self.modulation[-1], self.last_modulation[-1], self.leave):
+        added = [module.out for module in self.modules() if isinstance(module, CrossAttention)]
+        for last in (self.modulation[-1], self.last_modulation[-1], self.leave, *added):
             assert isinstance(last, nn.Linear)
             nn.init.zeros_(last.weight)
 
@@ -174,7 +175,6 @@ class CrossAttention(nn.Module):
         self.kv = nn.Linear(width, 2 * width, bias=False)
         self.norm_q, self.norm_k = nn.RMSNorm(head_width), nn.RMSNorm(head_width)
         self.out = nn.Linear(width, width, bias=False)
-        nn.init.zeros_(self.out.weight)
 
     def forward(self, x_LD: Tensor, text_WD: Tensor, queries: Segments, words: Segments) -> Tensor:
         q_LHK = rearrange(self.q(x_LD), "l (h k) -> l h k", h=self.heads)

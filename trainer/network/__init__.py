@@ -1,0 +1,1 @@
+"""The compression network: video to latents and back."""

@@ -18,14 +18,14 @@ import torch
 
 from benchmarks.figures import finish
 from jobs.cli import parse
-from jobs.plan import Options as PlanOptions
-from jobs.plan import table
+from jobs.cost import Options as PlanOptions
+from jobs.cost import table
+from trainer.cost import FLOAT_BYTES, REPORTS, forward_flops, sampling_bytes
 from trainer.flow import FlowConfig
 from trainer.model.config import TransformerConfig, preset
 from trainer.model.layouts import Attention
 from trainer.model.text import texts_of
 from trainer.model.transformer import DiffusionTransformer
-from trainer.plan import FLOAT_BYTES, REPORTS, forward_flops, sampling_bytes
 from trainer.sampling import SamplingConfig, sample_latents
 
 ATTENTIONS: tuple[Attention, ...] = ("full", "factorised")

@@ -31,12 +31,12 @@ KNOWS_RAY = {"jobs", *FREE}
 PORTABLE = {
     "__init__",
     "checkpoint",
+    "cost",
     "flow",
     "geometry",
     "model",
     "network",
     "packing",
-    "plan",
     "sampling",
 }
 PORTABLE_MAY_IMPORT = {"torch", "numpy", "einops", "safetensors"}

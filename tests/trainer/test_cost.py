@@ -9,7 +9,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from jobs.plan import Options, table
+from jobs.cost import Options, table
+from trainer.cost import REPORTS, cost_of, forward_flops, squares_of, step_flops, training_bytes
 from trainer.flow import rows_of_times
 from trainer.geometry import Asked, Geometry
 from trainer.model.config import PRESETS
@@ -17,7 +18,6 @@ from trainer.model.layouts import ATTENTIONS, layouts_of
 from trainer.model.pack import Sample, make_pack
 from trainer.model.text import texts_of
 from trainer.model.transformer import DiffusionTransformer
-from trainer.plan import REPORTS, cost_of, forward_flops, squares_of, step_flops, training_bytes
 from trainer.sampling import SamplingConfig
 
 SMALL = replace(PRESETS["1m"], depth=4)

@@ -7,10 +7,10 @@ from fractions import Fraction
 from typing import Literal
 
 from jobs.cli import parse
+from trainer.cost import REPORTS, Cost, Report, cost_of
 from trainer.geometry import Asked
 from trainer.model.config import parameters_of, preset
 from trainer.model.layouts import ATTENTIONS, Attention
-from trainer.plan import REPORTS, Cost, Report, cost_of
 from trainer.sampling import SamplingConfig
 
 __all__ = ["Options", "main", "table"]
@@ -116,7 +116,7 @@ def _line(report: Report, cost: Cost) -> str:
 
 
 def main() -> None:
-    print("\n".join(table(parse(Options, prog="python -m jobs.plan"))))
+    print("\n".join(table(parse(Options, prog="python -m jobs.cost"))))
 
 
 if __name__ == "__main__":

@@ -375,14 +375,14 @@ def main() -> int:
 
 
 def finished(options: Options, figures: dict[str, float]) -> int:
-    shares = figures["padding_share_footage"], figures["padding_share_drawn"]
+    shares = [figures[f"padding_share_{kind}"] for kind in ("footage", "footage_bounded", "drawn", "drawn_bounded")]
     equal = max(v for k, v in figures.items() if k.startswith("difference_") and "float64" in k)
     single = max(v for k, v in figures.items() if k.startswith("difference_") and "float32" in k)
     name = f"step_cpu_ratio_mixed_{options.clip_tokens}_to"
     ratios = figures[f"{name}_random"], figures[f"{name}_sorted"]
     lines = [
-        f"\npadding in packs: {shares[0]:.2%} of footage, {shares[1]:.2%} of {options.shapes} drawn shapes (to reach: "
-        f"{PADDING_TO_REACH:.0%}); buckets crop {figures['cropped_drawn_buckets']:.1%}, packs nothing",
+        f"\npadding in packs, without and with a bound on squares: {shares[0]:.2%} and {shares[1]:.2%} of footage, "
+        f"{shares[2]:.2%} and {shares[3]:.2%} of {options.shapes} drawn shapes (to reach: {PADDING_TO_REACH:.0%})",
         f"packed and one at a time: {equal:.1e} in float64 (to reach: {EQUAL_TO_REACH:.0e}), {single:.1e} in float32",
         f"CPU time of a step, packed to padded batches: {ratios[0]:.3f} (to reach: {TIME_TO_REACH}); to batches of "
         f"similar length: {ratios[1]:.3f}",

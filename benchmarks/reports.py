@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.figures import finish
 from jobs.cli import parse
-from jobs.cost import Options as PlanOptions
+from jobs.cost import Options as CostOptions
 from jobs.cost import table
 from trainer.cost import FLOAT_BYTES, REPORTS, forward_flops, sampling_bytes
 from trainer.flow import FlowConfig
@@ -100,7 +100,7 @@ def main() -> None:
     if options.only:
         print(json.dumps(run_one(options)))
         return
-    print("\n".join(table(PlanOptions(preset=options.preset, reports=True))), flush=True)
+    print("\n".join(table(CostOptions(preset=options.preset, reports=True))), flush=True)
     figures: dict[str, float] = {}
     ran = 0
     for report in REPORTS:

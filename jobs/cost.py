@@ -9,7 +9,7 @@ from typing import Literal
 from jobs.cli import parse
 from trainer.cost import REPORTS, Cost, Report, cost_of
 from trainer.geometry import Asked
-from trainer.model.config import parameters_of, preset
+from trainer.model.config import TransformerConfig, parameters_of, preset
 from trainer.model.layouts import ATTENTIONS, Attention
 from trainer.sampling import SamplingConfig
 
@@ -60,9 +60,18 @@ class Options:
     words: int = 100
 
     def __post_init__(self) -> None:
-        _ = preset(self.preset), self.sampling, self.asked
+        _ = self.transformer, self.sampling, self.asked
         if self.words < 1:
             raise ValueError(f"words={self.words}: must be at least 1")
+
+    @property
+    def transformer(self) -> TransformerConfig:
+        return replace(
+            preset(self.preset),
+            ratio_time=self.ratio_time,
+            ratio_space=self.ratio_space,
+            latent_channels=self.latent_channels,
+        )
 
     @property
     def sampling(self) -> SamplingConfig:
@@ -79,12 +88,7 @@ class Options:
 
 def table(options: Options) -> list[str]:
     """Lines of text, one a geometry and attention."""
-    config = replace(
-        preset(options.preset),
-        ratio_time=options.ratio_time,
-        ratio_space=options.ratio_space,
-        latent_channels=options.latent_channels,
-    )
+    config = options.transformer
     lines = [f"{options.preset}: {parameters_of(config) / 1e9:.2f} billion parameters", *HEADS]
     for report in REPORTS if options.reports else (options.asked,):
         for attention in (options.attention,) if options.attention else ATTENTIONS:

@@ -1,9 +1,8 @@
 """The plan of an epoch: which clips are in which pack, and in which step and slot each pack is read.
 
 A plan is made once, from clips' shapes and a config alone, and never changed. It has a fixed number of slots a step,
-whatever
-the number of processes: with 8 slots, one process reads all 8 of a step, four read 2 each. So the same packs make the
-same step at any world size, and what a run has to remember is the plan's id and the next step.
+whatever the number of processes: with 8 slots, one process reads all 8 of a step, four read 2 each. So the same packs
+make the same step at any world size, and what a run has to remember is the plan's id and the next step.
 
 The fate of every clip is told: at what size it is trained, or why it is not.
 """
@@ -119,7 +118,7 @@ class Epoch:
         """Hash of all that a plan is: another id, other packs."""
         digest = hashlib.sha256(repr((asdict(self.config), self.repeated)).encode())
         for fate in self.fates:
-            digest.update(repr((fate.shape.row_id, fate.geometry and fate.geometry.grid, fate.reason)).encode())
+            digest.update(repr((fate.shape, fate.geometry, fate.reason)).encode())
         digest.update(repr(self.packs).encode())
         return digest.hexdigest()[:32]
 

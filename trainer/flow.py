@@ -99,9 +99,13 @@ def rows_of_times(times_N: Tensor) -> Tensor:
 
 
 def noised(clean_LP: Tensor, noise_LP: Tensor, times_L: Tensor) -> Tensor:
-    """x_t; to the bit the clean latent where t = 0."""
-    t = times_L[:, None].to(clean_LP.dtype)
-    return torch.where(t == 0, clean_LP, (1 - t) * clean_LP + t * noise_LP)
+    """x_t in the clean latent's precision; to the bit the clean latent where t = 0.
+
+    Mixed in float32: the model is told t in float32, and near noise a half's t is another signal by a tenth.
+    """
+    t = times_L[:, None].to(torch.promote_types(clean_LP.dtype, torch.float32))
+    mixed_LP = ((1 - t) * clean_LP + t * noise_LP).to(clean_LP.dtype)
+    return torch.where(t == 0, clean_LP, mixed_LP)
 
 
 def velocity_of(predicted_LP: Tensor, x_LP: Tensor, times_L: Tensor, config: FlowConfig) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from av.video.reformatter import ColorRange, Colorspace
 from einops import rearrange
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
@@ -23,6 +24,7 @@ from PIL import Image, PngImagePlugin
 __all__ = ["SUFFIXES", "pixels_of", "read_info", "refuse_unless_writable", "write_media"]
 
 INFO = "dailies"  # the key of a png's text
+BT709 = 1  # of FFmpeg's numbers for primaries, transfer and matrix alike
 CRF = "14"  # of x264: what is seen of it is the model's
 SUFFIXES = (".mp4", ".png", ".gif")
 GIF_TICKS_PER_S, GIF_MOST_RATE = 100, 50
@@ -74,9 +76,21 @@ def _write_mp4(path: Path, frames_THW3: Pixels, rate: Fraction, info: str) -> No
         container.metadata["comment"] = info
         stream = container.add_stream("libx264", rate=rate, options={"crf": CRF, "preset": "medium"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        coded = stream.codec_context
+        coded.color_primaries, coded.color_trc, coded.colorspace = BT709, BT709, BT709
+        coded.color_range = ColorRange.MPEG
         for picture in frames_THW3:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(_bt709(picture)))
         container.mux(stream.encode())
+
+
+def _bt709(picture: Pixels) -> av.VideoFrame:
+    """Said and meant: swscale converts by BT.601 unless it is told, and players of untagged video guess."""
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    return frame.reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709, src_color_range=ColorRange.JPEG,
+        dst_color_range=ColorRange.MPEG,
+    )  # fmt: skip
 
 
 def _write_png(path: Path, frames_THW3: Pixels, rate: Fraction, info: str) -> None:

@@ -78,13 +78,14 @@ def sample_latents(
     config: SamplingConfig,
     *,
     known: Sequence[Known | None] | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     seen: Callable[[int], None] = lambda step: None,
 ) -> list[Tensor]:
     """One float32[C, T, H, W] a sample, on the model's device.
 
     `prompts` and `negatives` hold a text for each sample, and the padding's; without negatives there is no guidance.
-    `dtype` is what the model computes in; the path itself is followed in float32. Raises ValueError.
+    `dtype` is what the model computes in, its weights' own where none is named; the path itself is followed in float32.
+    Raises ValueError.
     """
     if config.guidance != 1 and negatives is None:
         raise ValueError(f"guidance={config.guidance}: needs negative prompts, which may be empty texts; or give 1")
@@ -95,6 +96,8 @@ def sample_latents(
     device = next(model.parameters()).device
     channels = model.config.latent_channels
     given = list(known) if known is not None else [None] * len(geometries)
+    if len(given) != len(geometries):
+        raise ValueError(f"known: are {len(given)}, and {len(geometries)} samples need one each, which may be None")
     pack = make_pack([_start(g, k, channels) for g, k in zip(geometries, given, strict=True)], model.config).to(device)
     noise = [noise_of(geometry, channels, config.seed + n) for n, geometry in enumerate(geometries)]
     noise_LP = torch.cat([patches_of(x, model.config.compression) for x in noise]).to(device)
@@ -121,10 +124,11 @@ def _velocity(
     times_R: Tensor,
     text: TextTokens,
     pack: Pack,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
 ) -> Tensor:
-    with torch.autocast(x_LP.device.type, dtype, enabled=dtype != torch.float32):
-        predicted_LP = model(x_LP.to(dtype), times_R, text, pack)
+    own = next(model.parameters()).dtype
+    with torch.autocast(x_LP.device.type, dtype or own, enabled=dtype not in (None, own)):
+        predicted_LP = model(x_LP.to(dtype or own), times_R, text, pack)
     return velocity_of(predicted_LP.float(), x_LP, times_R[pack.row_L], flow)
 
 

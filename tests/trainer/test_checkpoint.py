@@ -92,9 +92,36 @@ def test_all_that_tensors_may_be(tmp_path: Path) -> None:
         assert torch.equal(found[name].nan_to_num(7), tensor.detach().nan_to_num(7))
 
 
-def test_an_older_checkpoint_has_the_fields_that_came_later_by_default(written: Path) -> None:
+def test_an_older_checkpoint_has_the_fields_that_came_later_by_default(tmp_path: Path) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Older:
+        width: int = 9
+
+    Older.__name__ = "Small"
+    write_checkpoint(tmp_path, Older(), tensors_of())
+    assert read_checkpoint(tmp_path, Small)[0] == Small(width=9)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    first: Small
+    second: Small
+    name: str
+
+
+def test_configs_of_configs(tmp_path: Path) -> None:
+    config = Whole(Small(width=5, sides=(8, 9)), Small(), "b")
+    write_checkpoint(tmp_path, config, tensors_of())
+    assert read_checkpoint(tmp_path, Whole)[0] == config
+    (tmp_path / CONFIG).write_text((tmp_path / CONFIG).read_text().replace('"width": 5', '"height": 5'))
+    with pytest.raises(BadCheckpoint, match=r"config\.json: has fields that this version does not know: height"):
+        read_checkpoint(tmp_path, Whole)
+
+
+def test_a_config_that_was_edited_is_refused(written: Path) -> None:
     (written / CONFIG).write_text('{"kind": "Small", "width": 9}')
-    assert read_checkpoint(written, Small)[0] == Small(width=9)
+    with pytest.raises(BadCheckpoint, match="its config is not its weights' own; take an earlier checkpoint"):
+        read_checkpoint(written, Small)
 
 
 # Attacks.
@@ -266,7 +293,8 @@ def test_a_first_checkpoint_that_did_not_fit_is_none(tmp_path: Path) -> None:
 def test_a_writer_that_dies_between_files_leaves_a_checkpoint_or_none(
     written: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    """Of the same config, as the checkpoints of a run are: before or after, and nothing in between."""
+    """Of the same config, as the checkpoints of a run are: before or after, and nothing in between. Of another config,
+    what is in between is refused."""
     calls = iter(range(9))
     move = os.replace
 
@@ -288,3 +316,20 @@ def test_a_writer_that_dies_between_files_leaves_a_checkpoint_or_none(
     shutil.rmtree(written.parent / "first")
     write_checkpoint(written, Small(), tensors_of(2))
     assert same(read_checkpoint(written, Small)[1], tensors_of(2))
+
+
+def test_a_writer_that_dies_with_another_config_leaves_what_is_refused(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, move = iter(range(9)), os.replace
+
+    def dying(source: Path, target: Path) -> None:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", dying)
+    with pytest.raises(KeyboardInterrupt):
+        write_checkpoint(written, Small(width=5), tensors_of(1))
+    with pytest.raises(BadCheckpoint, match="its config is not its weights' own"):
+        read_checkpoint(written, Small)

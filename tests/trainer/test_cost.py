@@ -101,7 +101,7 @@ def test_a_sample_costs_its_asks():
     assert costs == {("euler", 1): 10 * one, ("euler", 4): 20 * one, ("heun", 1): 19 * one, ("heun", 4): 38 * one}
 
 
-def test_plans_of_reports():
+def test_costs_of_reports():
     sampling = SamplingConfig()
     for report in REPORTS:
         full, factorised = (cost_of(report.asked, PRESETS["1.3b"], sampling, a) for a in ("full", "factorised"))
@@ -131,8 +131,10 @@ def test_the_command(capsys):
         ({"steps": 0}, "steps=0: must be at least 1"),
         ({"words": 0}, "words=0"),
         ({"ratio_space": 0}, "ratio_space=0: must be at least 1"),
+        ({"ratio_time": -8}, "ratio_time=-8: must be at least 1"),
+        ({"latent_channels": 0}, "latent_channels=0: must be at least 1"),
     ],
 )
 def test_refused(options, rule):
     with pytest.raises(ValueError, match=rule):
-        table(Options(**options))
+        Options(**options)

@@ -290,7 +290,7 @@ def test_known_frames_of_another_size_are_refused() -> None:
 
 def test_as_many_of_each_as_samples() -> None:
     model = small()
-    with pytest.raises(ValueError, match=r"zip\(\) argument 2"):
+    with pytest.raises(ValueError, match="known: are 1, and 3 samples need one each"):
         sampled(model, known=[None])
     for prompts in (PROMPTS[:2], [*PROMPTS, "more"]):
         with pytest.raises(ValueError, match=f"prompts: are {len(prompts) + 1} texts, and 3 samples and the padding"):

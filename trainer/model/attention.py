@@ -23,6 +23,9 @@ Kernel = Literal["varlen", "sdpa"]
 the same lengths; anywhere, and compared with the other in a test."""
 
 
+MOST_HEAD_WIDTH = 256
+
+
 @dataclass(frozen=True, slots=True)
 class Segments:
     """Where a packed sequence is divided.
@@ -38,12 +41,9 @@ class Segments:
     longest: int
 
     @classmethod
-    def of(cls, lengths: Sequence[int], *, longest: int = 0, count: int = 0) -> Segments:
-        """`count`: pad with empty segments to so many, so that the shape of `cu` is the same for all packs."""
-        assert not count or len(lengths) <= count, f"{len(lengths)} segments, and room for {count}"
-        padded = (*lengths, *[0] * (count - len(lengths)))
-        cu = torch.tensor(list(accumulate(padded, initial=0)), dtype=torch.int32)
-        return cls(tuple(padded), cu, longest or _power_of_two(max(padded, default=0)))
+    def of(cls, lengths: Sequence[int], *, longest: int = 0) -> Segments:
+        cu = torch.tensor(list(accumulate(lengths, initial=0)), dtype=torch.int32)
+        return cls(tuple(lengths), cu, longest or _power_of_two(max(lengths, default=0)))
 
     @property
     def tokens(self) -> int:
@@ -58,10 +58,11 @@ def _power_of_two(least: int) -> int:
 
 
 def kernel_for(q_LHK: Tensor) -> Kernel:
+    """`varlen` where FlashAttention can: on CUDA in half precision, heads of a multiple of 8 and at most 256."""
+    width = q_LHK.shape[-1]
     is_half = q_LHK.dtype in (torch.bfloat16, torch.float16)
-    if q_LHK.is_cuda and is_half and importlib.util.find_spec("torch.nn.attention.varlen") is not None:
-        return "varlen"
-    return "sdpa"
+    can = q_LHK.is_cuda and is_half and width % 8 == 0 and width <= MOST_HEAD_WIDTH
+    return "varlen" if can and importlib.util.find_spec("torch.nn.attention.varlen") is not None else "sdpa"
 
 
 def attend(

@@ -118,6 +118,8 @@ def _refuse(sample: Sample, number: int, config: TransformerConfig) -> None:
     if shape != wanted:
         raise ValueError(f"sample {number}: latent is {list(shape)}, its geometry says {list(wanted)}")
     known = sample.is_known_T
+    if known is not None and known.dtype != torch.bool:
+        raise ValueError(f"sample {number}: is_known is {known.dtype}, must be torch.bool")
     if known is not None and tuple(known.shape) != wanted[1:2]:
         raise ValueError(f"sample {number}: is_known is {list(known.shape)}, there are {wanted[1]} latent frames")
     if known is not None and config.compression.patch_time > 1:

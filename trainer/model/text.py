@@ -8,9 +8,10 @@ W words of all texts, S bytes of a word, D width, H heads
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,6 @@ from trainer.model.rotary import apply_rotary
 
 __all__ = ["ByteEncoder", "ByteEncoderConfig", "Texts", "texts_of"]
 
-WORD = re.compile(rb"[A-Za-z0-9\x80-\xff'\-]+|[^\sA-Za-z0-9\x80-\xff]")
 WORD_BYTES = 16  # of one token; a longer word becomes several
 NONE, END, VALUES = 256, 257, 258  # besides the bytes: past a word's end, and the text's end
 PERIOD_WORDS = 1000.0
@@ -62,8 +62,28 @@ def texts_of(texts: Sequence[str], max_words: int = 256) -> Texts:
 
 
 def _words(text: str) -> list[list[int]]:
-    found = WORD.findall(text.encode(errors="replace"))
-    return [list(word[i : i + WORD_BYTES]) for word in found for i in range(0, len(word), WORD_BYTES)]
+    """The same for all spellings of a letter; no character is divided."""
+    composed = unicodedata.normalize("NFC", text).encode(errors="replace").decode()
+    return [piece for word in _split(composed) for piece in _pieces(word)]
+
+
+def _split(text: str) -> Iterator[str]:
+    """Letters with their marks and digits together, every other character by itself, white space left out."""
+    for is_word, run in groupby(text, lambda character: unicodedata.category(character)[0] in "LMN"):
+        if is_word:
+            yield "".join(run)
+        else:
+            yield from (character for character in run if not character.isspace())
+
+
+def _pieces(word: str) -> list[list[int]]:
+    pieces: list[list[int]] = [[]]
+    for character in word:
+        spelled = character.encode()
+        if len(pieces[-1]) + len(spelled) > WORD_BYTES:
+            pieces.append([])
+        pieces[-1] += spelled
+    return pieces
 
 
 @dataclass(frozen=True, slots=True)

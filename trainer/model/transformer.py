@@ -83,8 +83,10 @@ class DiffusionTransformer(nn.Module):
             nn.init.zeros_(last.weight)
 
     def read(self, texts: Texts) -> TextTokens:
-        """Texts of a pack by the encoder that is trained along; the last must be the padding's, empty."""
+        """Texts of a pack by the encoder that is trained along; the last must be the padding's, empty. They may be on
+        any device."""
         assert self.text_encoder is not None, "text_depth=0: texts are read by a pretrained encoder"
+        texts = texts.to(self.enter.weight.device)
         return TextTokens(self.text_encoder(texts), texts.segments)
 
     def forward(self, x_LP: Tensor, times_R: Tensor, text: TextTokens, pack: Pack) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from trainer.network.compression import CompressionNetwork
 from trainer.network.layers import Past
 
-__all__ = ["Tiling", "decode_stream", "encode_stream"]
+__all__ = ["DEFAULT_TILING", "Tiling", "decode_stream", "encode_stream"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.gpu_work import Figures, Work, say, seconds_of, short
-from trainer.model.attention import Kernel, Segments, attend
+from trainer.model.attention import Kernel, Segments, attend, use_flash_attention_3
 from trainer.model.config import TransformerConfig
 from trainer.model.layouts import ATTENTIONS, layouts_of
 
@@ -35,9 +35,8 @@ class FlashAttention3:
 
     @classmethod
     def turn_on(cls) -> None:
-        from torch.nn.attention import activate_flash_attention_impl
-
-        activate_flash_attention_impl("FA3")
+        if not use_flash_attention_3():
+            raise RuntimeError("its package is not installed, or not for this torch")
         cls.is_on = True
 
     @classmethod

@@ -145,12 +145,14 @@ class FitConfig:
         max_aspect_error: By what factor, less one, width to height may change for the sake of whole tokens where there
             is a choice; the least is taken where there is none.
         max_frames: 0 for no limit.
+        square_crop: Only for comparisons: the largest square in the clip's middle, as trainers with one shape take it.
     """
 
     max_tokens: int
     min_side_px: int = 64
     max_aspect_error: float = 0.03
     max_frames: int = 0
+    square_crop: bool = False
 
     def __post_init__(self) -> None:
         _refuse_unless_positive(max_tokens=self.max_tokens, min_side_px=self.min_side_px)
@@ -169,6 +171,8 @@ def fit(
     height, width   of the pixels that are shown; a clip with pixels that are not square is resized to square ones
     """
     _refuse_unless_positive(frames=frames, height=height, width=width, rate=rate)
+    if config.square_crop:
+        height = width = min(height, width)
     frames = compression.whole_frames(min(frames, config.max_frames or frames))
     unit, shorter = compression.unit_px, min(height, width)
     if not frames or shorter < unit:

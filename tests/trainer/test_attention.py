@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import varlen
 
 import trainer.model
-from trainer.model.attention import Kernel, Segments, attend, kernel_for
+from trainer.model.attention import Kernel, Segments, attend, kernel_for, use_flash_attention_3
 
 HEADS, WIDTH = 2, 4
 Lengths = list[tuple[int, int]]
@@ -211,3 +211,16 @@ def test_both_kernels_give_the_same(lengths: Sequence[tuple[int, int]], longest:
         assert x.isfinite().all()
         torch.testing.assert_close(x, y, rtol=0.05, atol=0.02)
     assert kernel_for(found["sdpa"][0]) == "varlen"
+
+
+def test_flash_attention_3_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    activated: list[str] = []
+    monkeypatch.setattr(torch.nn.attention, "activate_flash_attention_impl", activated.append)
+    assert use_flash_attention_3()
+    assert activated == ["FA3"]
+
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(torch.nn.attention, "activate_flash_attention_impl", missing)
+    assert not use_flash_attention_3()

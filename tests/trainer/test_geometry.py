@@ -308,3 +308,15 @@ def test_a_clip_of_nothing_is_refused(name: str) -> None:
     shown[name] = 0
     with pytest.raises(ValueError, match=f"{name}=0: must be above 0"):
         fit(**shown, compression=WAN, config=FitConfig(ALL))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1080, 1920), (1920, 1080), (480, 480)])
+def test_the_arm_with_a_crop_is_a_square(height: int, width: int) -> None:
+    native, crop = (
+        fit(49, height, width, Fraction(24), Compression(), FitConfig(4096, square_crop=c)) for c in (False, True)
+    )
+    assert native is not None
+    assert crop is not None
+    assert crop.height == crop.width <= min(height, width)
+    assert (native.width > native.height) == (width > height)
+    assert abs(crop.tokens / native.tokens - 1) < 0.1  # the arms are to cost the same

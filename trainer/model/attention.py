@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-__all__ = ["Kernel", "Segments", "attend", "kernel_for"]
+__all__ = ["Kernel", "Segments", "attend", "kernel_for", "use_flash_attention_3"]
 
 Kernel = Literal["varlen", "sdpa"]
 """`varlen`: one call of torch's varlen_attn, CUDA with bf16 or fp16 only. `sdpa`: one call for each run of segments of
@@ -63,6 +63,18 @@ def kernel_for(q_LHK: Tensor) -> Kernel:
     is_half = q_LHK.dtype in (torch.bfloat16, torch.float16)
     can = q_LHK.is_cuda and is_half and width % 8 == 0 and width <= MOST_HEAD_WIDTH
     return "varlen" if can and importlib.util.find_spec("torch.nn.attention.varlen") is not None else "sdpa"
+
+
+def use_flash_attention_3() -> bool:
+    """From now on in this process `varlen` is FlashAttention 3, about twice as fast on Hopper, where its package is
+    installed; whether it is."""
+    try:
+        from torch.nn.attention import activate_flash_attention_impl
+
+        activate_flash_attention_impl("FA3")
+    except (ImportError, RuntimeError, ValueError):
+        return False
+    return True
 
 
 def attend(

@@ -268,5 +268,5 @@ def test_weights_of_another_network_are_refused(tmp_path):
     write_network(tmp_path, network_of(SMALL))
     write_network(tmp_path / "other", network_of(IMAGES))
     (tmp_path / "other" / "model.safetensors").rename(tmp_path / "model.safetensors")
-    with pytest.raises(BadCheckpoint, match="weights of another config"):
+    with pytest.raises(BadCheckpoint, match="its config is not its weights' own"):
         read_network(tmp_path)

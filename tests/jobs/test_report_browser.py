@@ -159,7 +159,8 @@ def test_a_clip_plays_and_shows_only_itself(
 
 @pytest.mark.parametrize(("reason", "number"), [("kept", 1), ("too_short", 0)])
 def test_a_lead_in_is_hidden_from_its_first_frame_on(page: webdriver.Chrome, reason: str, number: int):
-    """Screenshots are too slow for one frame, so the browser is asked for each that it shows."""
+    """Screenshots are too slow for one frame, so the browser is asked for each that it shows: in the animation frame of
+    the same rendering, when the page's own callback has run as well and nothing is painted yet."""
     card = card_of(page, "plays.webm", reason, number)
     video = card.find_element(By.TAG_NAME, "video")
     start_s = float(video.get_attribute("data-start-s") or 0)
@@ -168,7 +169,7 @@ def test_a_lead_in_is_hidden_from_its_first_frame_on(page: webdriver.Chrome, rea
         """
         const [video, seen] = [arguments[0], (window.seen = [])];
         const note = (now, frame) => {
-          seen.push([frame.mediaTime, getComputedStyle(video).opacity]);
+          requestAnimationFrame(() => seen.push([frame.mediaTime, getComputedStyle(video).opacity]));
           video.requestVideoFrameCallback(note);
         };
         video.requestVideoFrameCallback(note);

@@ -48,7 +48,7 @@ def run(
     return [x.detach() for x in found], gradients
 
 
-def close(found: Tensor, wanted: Tensor) -> None:
+def assert_close(found: Tensor, wanted: Tensor) -> None:
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
 
 
@@ -61,9 +61,9 @@ def test_a_pack_is_each_of_its_clips_alone(attention: Attention, padding: int) -
     alone = [run(model, [n], samples) for n in range(4)]
     for x, ((y,), _) in zip(found, alone, strict=True):
         assert y.abs().max() > 0.1
-        close(x, y)
+        assert_close(x, y)
     for name, gradient in gradients.items():
-        close(gradient, sum((each[name] for _, each in alone), torch.zeros_like(gradient)))
+        assert_close(gradient, sum((each[name] for _, each in alone), torch.zeros_like(gradient)))
         assert gradient.abs().max() > 1e-6, name
 
 
@@ -91,9 +91,9 @@ def test_the_order_in_a_pack_changes_nothing(attention: Attention) -> None:
     found, gradients = run(model, [0, 1, 2, 3], samples)
     others, others_gradients = run(model, [2, 0, 3, 1], samples)
     for at, number in enumerate([2, 0, 3, 1]):
-        close(others[at], found[number])
+        assert_close(others[at], found[number])
     for name, gradient in gradients.items():
-        close(others_gradients[name], gradient)
+        assert_close(others_gradients[name], gradient)
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
@@ -117,7 +117,7 @@ def test_attention_put_in_order_and_back_is_attention_under_a_mask(attention: At
     for layout, is_seen_LL in zip(pack.layouts, is_seen, strict=True):
         weights_HLL = scores_HLL.masked_fill(~is_seen_LL, -torch.inf).softmax(dim=-1)
         wanted_LD = module.out(torch.einsum("hlm,mhk->lhk", weights_HLL, v).flatten(1))
-        close(module(x_LD, layout, pack), wanted_LD)
+        assert_close(module(x_LD, layout, pack), wanted_LD)
     assert any(layout.order is not None for layout in pack.layouts) == (attention != "full")
 
 
@@ -139,7 +139,7 @@ def test_a_samples_text_time_and_latent_change_that_sample_only() -> None:
             if number == 2:
                 assert (x - y).abs().max() > 1e-3
             else:
-                close(x, y)
+                assert_close(x, y)
 
 
 def test_what_is_in_padding_changes_nothing() -> None:
@@ -150,9 +150,9 @@ def test_what_is_in_padding_changes_nothing() -> None:
         model, range(4), samples, budget=TOKENS + 9, padding=50.0, padding_text="not empty at all"
     )
     for x, y in zip(found, others, strict=True):
-        close(x, y)
+        assert_close(x, y)
     for name, gradient in gradients.items():
-        close(gradient, others_gradients[name])
+        assert_close(gradient, others_gradients[name])
 
 
 def test_known_frames_have_time_0() -> None:
@@ -161,8 +161,8 @@ def test_known_frames_have_time_0() -> None:
     (known,) = samples_of([(2, 2, 2)], known=[[1, 1]])
     (unknown,) = samples_of([(2, 2, 2)], known=[[0, 0]])
     first, other = (predicted(model, [known], ["a"], [time])[0] for time in (0.9, 0.1))
-    close(first, other)
-    close(first, predicted(model, [unknown], ["a"], [0.0])[0])
+    assert_close(first, other)
+    assert_close(first, predicted(model, [unknown], ["a"], [0.0])[0])
     assert not torch.allclose(first, predicted(model, [unknown], ["a"], [0.9])[0], atol=1e-3)
 
 
@@ -202,7 +202,7 @@ def test_a_text_read_by_a_pretrained_encoder() -> None:
         pack = make_pack([samples[number]], model.config)
         times_R = rows_of_times(torch.tensor(TIMES[number : number + 1]))
         alone = model(pack.latents_LP, times_R, TextTokens.of([texts[number]]), pack)
-        close(pack.split(alone)[0], whole[number])
+        assert_close(pack.split(alone)[0], whole[number])
     with pytest.raises(AssertionError, match="text_depth=0"):
         model.read(texts_of(["a", ""]))
 

@@ -41,12 +41,11 @@ function keepInside(video, start, end) {
     video.classList.toggle("outside", frame.mediaTime < start - 0.002 || frame.mediaTime >= end);
     video.requestVideoFrameCallback(showInside);
   };
-  video.addEventListener("loadedmetadata", () => {
-    video.classList.add("outside");
-    if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(showInside);
-    else video.addEventListener("seeked", () => video.classList.remove("outside"), { once: true });
-    goToStart();
-  });
+  // From the click on, not from when the metadata is told of: a first frame may be shown before that.
+  video.addEventListener("play", () => video.classList.add("outside"), { once: true });
+  if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(showInside);
+  else video.addEventListener("seeked", () => video.classList.remove("outside"), { once: true });
+  video.addEventListener("loadedmetadata", goToStart);
   video.addEventListener("seeking", goToStart);
   video.addEventListener("timeupdate", () => {
     if (video.currentTime < end) return;

@@ -5,7 +5,6 @@ What a network must give is worked out here with diffusers' own class and the fo
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from curation.model_files import BadModel
+from tests.spoiled_models import rewritten, without, written
 from trainer.pretrained_networks import KNOWN, PretrainedNetwork, pretrained_network_id
 
 CHANNELS = 4
@@ -358,22 +358,6 @@ def test_a_pipeline_s_network_is_in_its_folder(tmp_path: Path, folders: dict[str
 
 
 # -- attacks
-
-
-def rewritten(**changed: Any) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
-        config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps(config | changed))
-
-    return spoil
-
-
-def written(name: str, content: bytes) -> Callable[[Path], object]:
-    return lambda folder: (folder / name).write_bytes(content)
-
-
-def without(name: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).unlink()
 
 
 def pickled(folder: Path) -> None:

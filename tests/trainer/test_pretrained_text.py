@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from curation.model_files import BadModel
+from tests.spoiled_models import rewritten, without, written
 from trainer.pretrained_text import KNOWN, PretrainedTextEncoder, pretrained_encoder_id
 
 WIDTH = 16
@@ -192,22 +193,6 @@ def test_a_pipeline_s_encoder_is_in_its_folders(
 
 
 # -- attacks
-
-
-def rewritten(**changed: Any) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
-        config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps(config | changed))
-
-    return spoil
-
-
-def written(name: str, content: bytes) -> Callable[[Path], object]:
-    return lambda folder: (folder / name).write_bytes(content)
-
-
-def without(name: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).unlink()
 
 
 def pickled(folder: Path) -> None:

@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from curation.model_files import BadModel, content_id
+from trainer.model.transformer import TextTokens
 from trainer.pretrained_files import first_line, need_safetensors, part_directory, read_config
+from trainer.sampler import TextReader
 
-__all__ = ["EncodedText", "PretrainedTextEncoder", "pretrained_encoder_id"]
+__all__ = ["EncodedText", "PretrainedTextEncoder", "pretrained_encoder_id", "pretrained_reader"]
 
 PART, TOKENIZER_PART = "text_encoder", "tokenizer"  # where a pipeline of diffusers has them
 KNOWN = ("t5", "umt5")
@@ -116,6 +118,18 @@ class PretrainedTextEncoder:
         if not all(one.z_LD.isfinite().all() for one in encoded):
             raise BadModel(f"{self._name}: gave values that are not finite; load it with another dtype")
         return encoded
+
+
+def pretrained_reader(encoder: PretrainedTextEncoder) -> TextReader:
+    """For `Sampler`. What it reads raises ValueError for a text of too many tokens: none is cut silently."""
+
+    def read(texts: Sequence[str]) -> TextTokens:
+        found = encoder.encode(texts)
+        if cut := sum(one.tokens_cut for one in found):
+            raise ValueError(f"prompt: has {cut} tokens too many; the encoder reads {encoder.max_tokens}")
+        return TextTokens.of([one.z_LD for one in found])
+
+    return TextReader(read, encoder.encoder_id)
 
 
 def _load_model(name: str, directory: Path, model_type: str, dtype: torch.dtype) -> Any:

@@ -21,13 +21,18 @@ from trainer.model.trained import Trained
 from trainer.model.transformer import DiffusionTransformer, TextTokens
 from trainer.sampling import Known, SamplingConfig, cut, sample_latents
 
-__all__ = ["ReadTexts", "Sampler", "byte_reader", "first_frame"]
-
-ReadTexts = Callable[[Sequence[str]], TextTokens]
-"""Texts of samples to tokens, with the padding's at the end."""
+__all__ = ["Sampler", "TextReader", "byte_reader", "first_frame"]
 
 
-def byte_reader(model: DiffusionTransformer, max_words: int = 256) -> ReadTexts:
+@dataclass(frozen=True, slots=True)
+class TextReader:
+    """Texts of samples to tokens, with the padding's at the end; `encoder_id` of a pretrained encoder, else empty."""
+
+    read: Callable[[Sequence[str]], TextTokens]
+    encoder_id: str = ""
+
+
+def byte_reader(model: DiffusionTransformer, max_words: int = 256) -> TextReader:
     """By the encoder that was trained along. Raises ValueError for a text of too many words: none is cut silently."""
 
     @torch.no_grad()
@@ -37,7 +42,7 @@ def byte_reader(model: DiffusionTransformer, max_words: int = 256) -> ReadTexts:
             raise ValueError(f"prompt: has {found.cut} words too many; the model reads {max_words}")
         return model.read(found)
 
-    return read
+    return TextReader(read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +52,17 @@ class Sampler:
     trained: Trained
     model: DiffusionTransformer
     space: LatentSpace
-    read: ReadTexts
+    texts: TextReader
 
     def __post_init__(self) -> None:
         config, space = self.trained.transformer, self.space
         if self.trained.network_id != space.network_id:
             raise ValueError(
                 f"network={space.network_id}: the model was trained on latents of network {self.trained.network_id}"
+            )
+        if self.trained.encoder_id != self.texts.encoder_id:
+            raise ValueError(
+                f"encoder={self.texts.encoder_id!r}: the model was trained on texts of {self.trained.encoder_id!r}"
             )
         for name in ("ratio_time", "ratio_space", "latent_channels"):
             if getattr(config, name) != getattr(space, name):
@@ -76,8 +85,8 @@ class Sampler:
             self.model,
             self.trained.flow,
             [geometry] * len(prompts),
-            self.read(prompts),
-            self.read([negative] * len(prompts)) if config.guidance != 1 else None,
+            self.texts.read(prompts),
+            self.texts.read([negative] * len(prompts)) if config.guidance != 1 else None,
             config,
             known=[known] * len(prompts),
             dtype=dtype,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,16 @@ from safetensors.torch import load_file, save_file
 
 from curation.model_files import BadModel
 from tests.spoiled_models import rewritten, without, written
-from trainer.pretrained_text import KNOWN, PretrainedTextEncoder, pretrained_encoder_id
+from tests.tiny_transformers import TINY, woken
+from trainer.flow import FlowConfig
+from trainer.geometry import Asked
+from trainer.latents import OwnSpace
+from trainer.model.trained import Trained
+from trainer.network.compression import CompressionNetwork
+from trainer.network.config import NetworkConfig
+from trainer.pretrained_text import KNOWN, PretrainedTextEncoder, pretrained_encoder_id, pretrained_reader
+from trainer.sampler import Sampler
+from trainer.sampling import SamplingConfig
 
 WIDTH = 16
 WORDS = {"[pad]": 0, "[eos]": 1, "[unk]": 2, "a": 3, "red": 4, "blue": 5, "car": 6, "moves": 7}
@@ -190,6 +201,31 @@ def test_a_pipeline_s_encoder_is_in_its_folders(
     assert encoder.encoder_id == pretrained_encoder_id(str(tmp_path))
     with pytest.raises(BadModel, match=r"has no tokenizer in .*text_encoder"):
         PretrainedTextEncoder.load(str(tmp_path / "text_encoder"))
+
+
+def test_a_model_samples_from_what_an_encoder_read(encoders: dict[str, PretrainedTextEncoder]) -> None:
+    encoder = encoders["umt5"]
+    config = replace(TINY, text_width=WIDTH, text_depth=0)
+    model = woken(config, 1, torch.float32)
+    network = NetworkConfig(2, 4, (8, 16, 16), (2, 2), (2, 1), (1, 1, 1), (1, 1, 1))
+    space = OwnSpace(CompressionNetwork(network), "n")
+    sampler = Sampler(Trained(config, FlowConfig(), "n", encoder.encoder_id), model, space, pretrained_reader(encoder))
+    asked, quick = Asked(32, 16, 0.25, Fraction(24)), SamplingConfig(steps=2, seed=3)
+    both = sampler.videos(asked, ["a red car", "blue"], quick)
+    (alone,) = sampler.videos(asked, ["blue"], replace(quick, seed=4))
+    assert [tuple(video.shape) for video in both] == [(3, 6, 16, 32)] * 2
+    assert torch.allclose(both[1], alone, atol=1e-4)
+    (other,) = sampler.videos(asked, ["moves"], replace(quick, seed=4))
+    assert not torch.allclose(other, alone, atol=1e-4)
+    with pytest.raises(ValueError, match="the model was trained on texts of"):
+        replace(sampler, texts=pretrained_reader(encoders["t5"]))
+
+
+def test_no_prompt_is_cut_silently(folders: dict[str, Path]) -> None:
+    reader = pretrained_reader(PretrainedTextEncoder.load(str(folders["t5"]), max_tokens=3))
+    assert reader.read(["a red"]).segments.lengths == (3, 1)
+    with pytest.raises(ValueError, match="prompt: has 1 tokens too many; the encoder reads 3"):
+        reader.read(["a red car"])
 
 
 # -- attacks

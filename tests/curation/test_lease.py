@@ -148,12 +148,14 @@ def test_of_many_contenders_exactly_one_succeeds(store: Store) -> None:
 
 
 def test_renewing_keeps_the_lease_and_few_versions(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at when the renewer has ended: versions are kept for so short a time here that a look in between finds
+    what it has opened deleted."""
     monkeypatch.setattr(lease, "RENEW_S", 0.05)
     monkeypatch.setattr(lease, "KEEP_VERSIONS_S", 0)
-    with take(store) as held:
-        before = lease._read(store, "clips")["renewals"]
+    with take(store):
         time.sleep(1.5)
-        held.check()
-        assert lease._read(store, "clips")["renewals"] > before + 3
+    row = lease._read(store, "clips")
+    assert row["holder"] == lease.FREE, "it was still its own to give back"
+    assert row["renewals"] > 5
     versions = [*Path(lease._uri(store, "clips")).glob("_versions/*.manifest")]
     assert len(versions) < 10

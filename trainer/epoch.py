@@ -16,11 +16,25 @@ from fractions import Fraction
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainer.geometry import Compression, FitConfig, Geometry, fit
 from trainer.packing import PackConfig, plan_packs
 
-__all__ = ["ClipShape", "Epoch", "EpochConfig", "Fate", "Place", "fates_of", "plan_epoch", "shard_of"]
+__all__ = [
+    "ClipShape",
+    "Epoch",
+    "EpochConfig",
+    "Fate",
+    "Place",
+    "Reason",
+    "are_pictures",
+    "fates_of",
+    "packs_in_order",
+    "plan_epoch",
+    "reason_for",
+    "shard_of",
+]
 
 Reason = Literal["too_short", "too_small", "too_long"]
 
@@ -129,42 +143,55 @@ def plan_epoch(shapes: Sequence[ClipShape], config: EpochConfig) -> Epoch:
     Raises ValueError where no clip can be trained on, with the reasons.
     """
     fates = tuple(fates_of(sorted(shapes, key=lambda shape: shape.row_id), config))
-    random = np.random.Generator(np.random.Philox(key=[config.seed, config.epoch]))
-    kept = [number for number, fate in enumerate(fates) if fate.geometry]
-    if not kept:
+    lengths = np.array([fate.geometry.tokens if fate.geometry else 0 for fate in fates], np.int64)
+    if not lengths.any():
         raise ValueError(f"no clip can be trained on: {_reasons(fates)}")
-    order = [kept[i] for i in random.permutation(len(kept))]
-    lengths = [geometry.tokens for number in order if (geometry := fates[number].geometry)]
-    packs = [tuple(order[i] for i in pack) for pack in plan_packs(lengths, config.pack)]
-    packs = [packs[i] for i in random.permutation(len(packs))]  # they come with the longest clips first
-    repeated = -len(packs) % config.slots
-    packs += [packs[i % len(packs)] for i in range(repeated)]
+    packs, repeated = packs_in_order(lengths, config)
     steps = tuple(tuple(packs[i : i + config.slots]) for i in range(0, len(packs), config.slots))
     return Epoch(config, fates, steps, repeated)
 
 
+def packs_in_order(lengths: NDArray[np.int64], config: EpochConfig) -> tuple[list[tuple[int, ...]], int]:
+    """The packs of an epoch as they are read, slot by slot, step by step, and how many at the end are the first ones
+    again. Clips are numbered in the order of their rows; those of length 0 are left out."""
+    random = np.random.Generator(np.random.Philox(key=[config.seed, config.epoch]))
+    order = random.permutation(np.flatnonzero(lengths))
+    numbers: list[int] = order.tolist()
+    packs = [tuple(numbers[i] for i in pack) for pack in plan_packs(lengths[order].tolist(), config.pack)]
+    packs = [packs[i] for i in random.permutation(len(packs))]  # they come with the longest clips first
+    repeated = -len(packs) % config.slots
+    return packs + [packs[i % len(packs)] for i in range(repeated)], repeated
+
+
 def fates_of(shapes: Sequence[ClipShape], config: EpochConfig) -> Iterator[Fate]:
     """Of each clip, in order; which ones become pictures depends on the clip, the seed and the epoch alone."""
-    for shape in shapes:
-        frames = shape.frames
-        if config.picture_share and _share(config.seed, config.epoch, shape.row_id) < config.picture_share:
-            frames = 1
+    pictures = are_pictures(np.array([shape.row_id for shape in shapes], np.uint64), config)
+    for shape, is_picture in zip(shapes, pictures, strict=True):
+        frames = 1 if is_picture else shape.frames
         whole = config.compression.whole_frames(frames)
         geometry = fit(frames, shape.height, shape.width, shape.rate, config.compression, config.fit) if whole else None
-        if geometry:
-            yield Fate(shape, geometry)
-        elif not whole:
-            yield Fate(shape, None, "too_short")
-        elif min(shape.height, shape.width) < config.compression.unit_px:
-            yield Fate(shape, None, "too_small")
-        else:
-            yield Fate(shape, None, "too_long")
+        reason = None if geometry else reason_for(frames, shape.height, shape.width, config.compression)
+        yield Fate(shape, geometry, reason)
 
 
-def _share(*parts: int) -> float:
-    """A number from 0 to 1 that only its parts decide."""
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
+def reason_for(frames: int, height: int, width: int, compression: Compression) -> Reason:
+    """Why a clip fits no geometry."""
+    if not compression.whole_frames(frames):
+        return "too_short"
+    return "too_small" if min(height, width) < compression.unit_px else "too_long"
+
+
+def are_pictures(row_ids: NDArray[np.uint64], config: EpochConfig) -> NDArray[np.bool_]:
+    """Which clips an epoch reads as one frame: each by a number from 0 to 1 that its row, the seed and the epoch alone
+    decide (the finaliser of SplitMix64, over the row's number and a word of the seed and the epoch)."""
+    if not config.picture_share:
+        return np.zeros(len(row_ids), bool)
+    word = np.random.SeedSequence([config.seed, config.epoch]).generate_state(1, np.uint64)
+    mixed = (row_ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) ^ word
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    return (mixed >> np.uint64(11)) * 2.0**-53 < config.picture_share
 
 
 def _reasons(fates: Sequence[Fate]) -> str:

@@ -1,0 +1,107 @@
+"""Slots read ahead by processes of their own, in the exact order in which they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from math import prod
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from curation.store import StoreUnavailable
+from trainer.reading.batch import SlotBatch
+from trainer.reading.slots import NothingReadable, SlotReader
+
+__all__ = ["ReaderDied", "slot_batches"]
+
+Place = tuple[int, int]
+"""Step and slot."""
+
+
+class ReaderDied(Exception):
+    """A process that reads ahead ended by itself: it was killed, or the machine has too little memory for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A batch on its way between processes: its pixels in one tensor, because each takes an open file of its own."""
+
+    batch: SlotBatch
+    pixels: Tensor
+    shapes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, batch: SlotBatch) -> Sent:
+        flat = [x.flatten() for x in batch.pixels]
+        shapes = tuple(tuple(x.shape) for x in batch.pixels)
+        pixels = torch.cat(flat) if flat else torch.empty(0, dtype=torch.uint8)
+        return cls(replace(batch, pixels=()), pixels, shapes)
+
+    def received(self) -> SlotBatch:
+        parts = torch.split(self.pixels, [prod(shape) for shape in self.shapes])
+        return replace(self.batch, pixels=tuple(x.view(s) for x, s in zip(parts, self.shapes, strict=False)))
+
+
+class Slots(Dataset[Sent | Exception]):
+    """What a worker is sent: a reader, which opens the store there."""
+
+    def __init__(self, reader: SlotReader):
+        self._reader = reader
+
+    def __getitem__(self, place: Place) -> Sent | Exception:
+        try:
+            return Sent.of(self._reader.read(*place))
+        except (StoreUnavailable, NothingReadable, ValueError, OSError) as error:
+            return error  # raised by who asked: a loader would put the worker's traceback into its message
+
+
+def slot_batches(
+    reader: SlotReader, slots: Iterable[Place], *, workers: int = 0, ahead: int = 2
+) -> Iterator[SlotBatch]:
+    """The slots of some places (step, slot), in their order, however many processes read them.
+
+    `workers` are spawned, because Lance does not outlive a fork, each with one thread, and read `ahead` slots each;
+    with 0 slots are read here when they are asked for. They end with the iterator, which is to be closed where it is
+    not read to its end. Raises what `reader.read` raises, and ReaderDied.
+    """
+    if workers < 0:
+        raise ValueError(f"workers={workers}: must not be negative")
+    if ahead < 1:
+        raise ValueError(f"ahead={ahead}: must be at least 1")
+    if not workers:
+        return (reader.read(*place) for place in slots)
+    return _from_workers(reader, slots, workers, ahead)
+
+
+def _from_workers(reader: SlotReader, slots: Iterable[Place], workers: int, ahead: int) -> Iterator[SlotBatch]:
+    loader = DataLoader(
+        Slots(reader),
+        batch_size=None,
+        sampler=slots,  # pyright: ignore[reportArgumentType] - any iterable will do, and it may be endless
+        num_workers=workers,
+        prefetch_factor=ahead,
+        multiprocessing_context="spawn",
+        generator=torch.Generator(),  # not the trainer's, of which a number would be taken
+    )
+    waiting = iter(loader)
+    try:
+        while True:
+            try:
+                sent = next(waiting)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise ReaderDied(
+                    f"a process that reads clips ended by itself ({str(error).splitlines()[0]}); if memory is short, "
+                    f"give fewer workers than {workers}, or read less ahead than {ahead}"
+                ) from error
+            if isinstance(sent, Exception):
+                raise sent
+            yield sent.received()
+            del sent
+    finally:
+        waiting._shutdown_workers()  # pyright: ignore[reportAttributeAccessIssue] - now, and not when it is collected

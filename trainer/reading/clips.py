@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -25,6 +26,7 @@ __all__ = ["KINDS", "NONE", "CaptionKind", "ClipList", "ClipSource", "LatentSour
 CaptionKind = Literal["original", "short", "descriptive", "motion"]
 KINDS: tuple[CaptionKind, ...] = ("original", "short", "descriptive", "motion")
 NONE = -1  # no row
+LACKS = ("no_caption", "no_latent")  # reasons of clips that have pixels all the same
 CLIPS_FILE = "clips.arrow"
 
 
@@ -51,13 +53,13 @@ class LatentSource:
 class ClipSource:
     """Which clips and captions: versions of the tables are pinned, so that a run that goes on finds the same.
 
-    `where` is a condition on the columns of `clips`, `captions_where` on those of `captions`. Raises StoreUnavailable
-    where a version is gone.
+    `where` is a condition on the columns of `clips`, `captions_where` on those of `captions`. Without a version of
+    `captions` no clip needs one: a compression network learns from pixels alone.
     """
 
     store: Store
     clips_version: int
-    captions_version: int
+    captions_version: int | None
     where: str = "keep"
     captions_where: str = "coalesce(array_length(flags), 0) = 0"
     latents: LatentSource | None = None
@@ -74,6 +76,9 @@ class ClipList:
     def __init__(self, directory: Path):
         self.directory = directory
         self._rows, self._about = mapped(directory / CLIPS_FILE)
+
+    def __reduce__(self) -> tuple[type[ClipList], tuple[Path]]:
+        return ClipList, (self.directory,)
 
     def __len__(self) -> int:
         return self._rows.num_rows
@@ -109,6 +114,12 @@ class ClipList:
     def reasons(self) -> pa.Array:
         """Why a clip cannot be trained on; null where it can."""
         return self._rows.column("reason")
+
+    @property
+    def has_pixels(self) -> NDArray[np.bool_]:
+        """Which clips are chosen and have a video, whatever else they lack."""
+        reasons = self.reasons.fill_null("").to_numpy(zero_copy_only=False)
+        return np.isin(reasons, ["", *LACKS])
 
     def texts(self, name: str) -> pa.Array:
         return self._rows.column(name)

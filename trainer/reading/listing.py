@@ -49,12 +49,8 @@ def list_clips(source: ClipSource, compression: Compression, max_tokens: int, di
     `compression` and `max_tokens` choose between several latents of a clip: the largest that fits. Raises ValueError
     for a condition that cannot be asked, and where there is no clip or no caption at all; StoreUnavailable; OSError.
     """
-    clips, captions = (
-        pinned(source.store, "clips", source.clips_version),
-        pinned(source.store, "captions", source.captions_version),
-    )
+    clips = pinned(source.store, "clips", source.clips_version)
     _refuse_unless_condition(clips, "where", source.where)
-    _refuse_unless_condition(captions, "captions_where", source.captions_where)
     with source.store.reading():
         rows = clips.to_table(columns=list(CLIP_COLUMNS), with_row_id=True).sort_by("_rowid")
         if not len(rows):
@@ -64,7 +60,7 @@ def list_clips(source: ClipSource, compression: Compression, max_tokens: int, di
         has_video = _has_row(row_ids, clips, "video_bytes IS NOT NULL")
         columns = _of_clips(rows)
         clip_ids = rows["clip_id"].combine_chunks()
-        caption_ids = _captions(columns, captions, clip_ids, source)
+        caption_ids = _captions(columns, clip_ids, source)
         empty_text_row, has_latent = NONE, np.ones(len(rows), bool)
         columns |= {f"{kind}_embedding": np.full(len(rows), NONE) for kind in KINDS}
         columns["latent_row"] = np.full(len(rows), NONE)
@@ -74,9 +70,10 @@ def list_clips(source: ClipSource, compression: Compression, max_tokens: int, di
                 empty_text_row = _embeddings(columns, latents, caption_ids, source.latents)
             if source.latents.network_id:
                 has_latent = _latents(columns, latents, clip_ids, source.latents, compression, max_tokens)
-    has_text = np.zeros(len(rows), bool)
+    suffix = "_embedding" if source.latents and source.latents.encoder_id else ""
+    has_text = np.full(len(rows), source.captions_version is None)
     for kind in KINDS:
-        has_text |= columns[f"{kind}_embedding" if source.latents and source.latents.encoder_id else kind] != NONE
+        has_text |= columns[kind + suffix] != NONE
     reason = _reasons(rows, is_chosen, has_video, has_text, has_latent)
     table = pa.table({"clip_id": clip_ids, **{k: pa.array(v) for k, v in columns.items()}, "reason": reason})
     return write_clips(table, empty_text_row, source, directory)
@@ -153,9 +150,14 @@ def exact_rates(rates: Numbers, errors: Numbers) -> tuple[Numbers, Numbers]:
 
 
 def _captions(
-    columns: dict[str, Numbers | pa.Array], captions: lance.LanceDataset, clip_ids: pa.Array, source: ClipSource
+    columns: dict[str, Numbers | pa.Array], clip_ids: pa.Array, source: ClipSource
 ) -> dict[str, tuple[Numbers, pa.Array]]:
     """Fill in each clip's newest caption of each kind; the caption ids of these, with the clips' numbers."""
+    columns |= {kind: np.full(len(clip_ids), NONE, np.int64) for kind in KINDS}
+    if source.captions_version is None:
+        return {}
+    captions = pinned(source.store, "captions", source.captions_version)
+    _refuse_unless_condition(captions, "captions_where", source.captions_where)
     asked = narrowed(source.captions_where, "text IS NOT NULL AND text != '' AND window_index IS NULL")
     found = captions.to_table(columns=["caption_id", "clip_id", "kind"], filter=asked, with_row_id=True)
     if not len(found):
@@ -169,9 +171,8 @@ def _captions(
     for kind in KINDS:
         is_kind = (kinds == kind) & (places != NONE)
         clips, rows = places[is_kind], row_ids[is_kind]
-        newest = np.full(len(clip_ids), NONE, np.int64)
+        newest = columns[kind]
         np.maximum.at(newest, clips, rows)
-        columns[kind] = newest
         is_newest = newest[clips] == rows
         chosen[kind] = clips[is_newest], found["caption_id"].take(np.flatnonzero(is_kind)[is_newest]).combine_chunks()
     return chosen

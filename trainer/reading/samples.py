@@ -24,7 +24,7 @@ from trainer.reading.listing import pinned
 from trainer.reading.pixels import clip_pixels
 from trainer.reading.plan_table import Planned
 
-__all__ = ["LatentReader", "PixelReader", "Read", "TextReader", "open_videos"]
+__all__ = ["LatentReader", "PixelReader", "Read", "TextReader", "gone", "open_videos"]
 
 WHOLE_SHARE = 0.9  # of a clip's frames: from so many on all its bytes are asked for at once
 BUFFER_BYTES = 1 << 18
@@ -85,11 +85,12 @@ def open_videos(store: Store, clips: lance.LanceDataset, row_ids: Sequence[int])
     try:
         blobs = clips.take_blobs("video", ids=list(row_ids), buffer_size=BUFFER_BYTES)
     except (OSError, ValueError) as error:
-        raise _gone(store, clips, "clips", error) from error
+        raise gone(store, clips, "clips", error) from error
     return [None if blob is None else CountedFile(blob) for blob in blobs]
 
 
-def _gone(store: Store, table: lance.LanceDataset, name: str, error: Exception) -> StoreUnavailable:
+def gone(store: Store, table: lance.LanceDataset, name: str, error: Exception) -> StoreUnavailable:
+    """The error to raise for one that reading a pinned table had."""
     said = store.unavailable("read", error)
     return StoreUnavailable(
         f"{said}; this is version {table.version} of {name!r}, which the run began with: bring its files back, or "
@@ -123,9 +124,9 @@ class PixelReader:
         except DamagedClip:
             if video.failure is None:
                 return None
-            raise _gone(self._store, self.table, "clips", video.failure) from video.failure
+            raise gone(self._store, self.table, "clips", video.failure) from video.failure
         except OSError as error:
-            raise _gone(self._store, self.table, "clips", error) from error
+            raise gone(self._store, self.table, "clips", error) from error
         return Read(planned, pixels, video.read_bytes)
 
 
@@ -166,7 +167,7 @@ def read_arrays(store: Store, table: lance.LanceDataset, row_ids: Sequence[int])
         shapes = table.to_table(columns=["latent_shape", "dtype"], filter=asked, with_row_id=True).to_pylist()
         blobs = dict(table.read_blobs("latent", ids=wanted))
     except (OSError, ValueError) as error:
-        raise _gone(store, table, "latents", error) from error
+        raise gone(store, table, "latents", error) from error
     said = {row["_rowid"]: row for row in shapes}
     return [_array(said.get(row), blobs.get(row)) for row in row_ids]
 
@@ -200,7 +201,7 @@ class TextReader:
         try:
             found = self._captions.to_table(columns=["text"], filter=asked, with_row_id=True).to_pylist()
         except (OSError, ValueError) as error:
-            raise _gone(self._store, self._captions, "captions", error) from error
+            raise gone(self._store, self._captions, "captions", error) from error
         texts = {row["_rowid"]: row["text"] for row in found}
         return ["" if row is None else texts[row] for row in rows]
 

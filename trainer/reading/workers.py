@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,12 +13,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from curation.store import StoreUnavailable
 from trainer.reading.batch import SlotBatch
-from trainer.reading.slots import NothingReadable, SlotReader
+from trainer.reading.slots import NothingReadable
 
 __all__ = ["ReaderDied", "slot_batches"]
 
 Place = tuple[int, int]
 """Step and slot."""
+Batch = TypeVar("Batch", covariant=True)
+
+
+class Reader(Protocol[Batch]):
+    """SlotReader, CropReader: the same for a place wherever it is read."""
+
+    def read(self, step: int, slot: int) -> Batch: ...
 
 
 class ReaderDied(Exception):
@@ -44,22 +52,21 @@ class Sent:
         return replace(self.batch, pixels=tuple(x.view(s) for x, s in zip(parts, self.shapes, strict=False)))
 
 
-class Slots(Dataset[Sent | Exception]):
+class Slots(Dataset[Any]):
     """What a worker is sent: a reader, which opens the store there."""
 
-    def __init__(self, reader: SlotReader):
+    def __init__(self, reader: Reader[Any]):
         self._reader = reader
 
-    def __getitem__(self, place: Place) -> Sent | Exception:
+    def __getitem__(self, place: Place) -> Any:
         try:
-            return Sent.of(self._reader.read(*place))
+            batch = self._reader.read(*place)
+            return Sent.of(batch) if isinstance(batch, SlotBatch) else batch
         except (StoreUnavailable, NothingReadable, ValueError, OSError) as error:
             return error  # raised by who asked: a loader would put the worker's traceback into its message
 
 
-def slot_batches(
-    reader: SlotReader, slots: Iterable[Place], *, workers: int = 0, ahead: int = 2
-) -> Iterator[SlotBatch]:
+def slot_batches(reader: Reader[Batch], slots: Iterable[Place], *, workers: int = 0, ahead: int = 2) -> Iterator[Batch]:
     """The slots of some places (step, slot), in their order, however many processes read them.
 
     `workers` are spawned, because Lance does not outlive a fork, each with one thread, and read `ahead` slots each;
@@ -75,7 +82,7 @@ def slot_batches(
     return _from_workers(reader, slots, workers, ahead)
 
 
-def _from_workers(reader: SlotReader, slots: Iterable[Place], workers: int, ahead: int) -> Iterator[SlotBatch]:
+def _from_workers(reader: Reader[Batch], slots: Iterable[Place], workers: int, ahead: int) -> Iterator[Batch]:
     loader = DataLoader(
         Slots(reader),
         batch_size=None,
@@ -101,7 +108,8 @@ def _from_workers(reader: SlotReader, slots: Iterable[Place], workers: int, ahea
                 ) from error
             if isinstance(sent, Exception):
                 raise sent
-            yield sent.received()
-            del sent
+            batch: Any = sent.received() if isinstance(sent, Sent) else sent
+            yield batch
+            del sent, batch
     finally:
         waiting._shutdown_workers()  # pyright: ignore[reportAttributeAccessIssue] - now, and not when it is collected

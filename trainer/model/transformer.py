@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from trainer.model.attention import Segments, attend
 from trainer.model.config import TransformerConfig
+from trainer.model.context import Context, own_heads, to_heads, to_tokens
 from trainer.model.layouts import Layout
 from trainer.model.modulation import add_gated, modulate
 from trainer.model.pack import Pack
@@ -44,6 +45,9 @@ class TextTokens:
         """From a pretrained encoder's [words, D] of each text; the padding's is one word of zeros."""
         padded = [*texts, torch.zeros_like(texts[0][:1])]
         return cls(torch.cat(padded), Segments.of([len(z) for z in padded]).to(texts[0].device))
+
+    def to(self, device: torch.device | str) -> TextTokens:
+        return TextTokens(self.z_WD.to(device, non_blocking=True), self.segments.to(device))
 
 
 class DiffusionTransformer(nn.Module):
@@ -81,6 +85,14 @@ class DiffusionTransformer(nn.Module):
         for last in (self.modulation[-1], self.last_modulation[-1], self.leave, *added):
             assert isinstance(last, nn.Linear)
             nn.init.zeros_(last.weight)
+
+    def share_context(self, context: Context | None) -> None:
+        """From now on each pack's tokens are shared by several processes, or no longer. Raises ValueError."""
+        if context is not None and self.config.heads % context.size:
+            raise ValueError(f"context_parallel={context.size}: must divide the model's {self.config.heads} heads")
+        for module in self.modules():
+            if isinstance(module, SelfAttention | CrossAttention):
+                module.context = context
 
     def read(self, texts: Texts) -> TextTokens:
         """Texts of a pack by the encoder that is trained along; the last must be the padding's, empty. They may be on
@@ -156,16 +168,21 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.norm_q, self.norm_k = nn.RMSNorm(head_width), nn.RMSNorm(head_width)
         self.out = nn.Linear(width, width, bias=False)
+        self.context: Context | None = None
 
     def forward(self, x_LD: Tensor, layout: Layout, pack: Pack) -> Tensor:
         q_LHK, k_LHK, v_LHK = rearrange(self.qkv(x_LD), "l (n h k) -> n l h k", n=3, h=self.heads).unbind()
         q_LHK = apply_rotary(self.norm_q(q_LHK), pack.cos_LA, pack.sin_LA)
         k_LHK = apply_rotary(self.norm_k(k_LHK), pack.cos_LA, pack.sin_LA)
+        if self.context is not None:
+            q_LHK, k_LHK, v_LHK = (to_heads(x, self.context) for x in (q_LHK, k_LHK, v_LHK))
         if layout.order is not None:
             q_LHK, k_LHK, v_LHK = q_LHK[layout.order], k_LHK[layout.order], v_LHK[layout.order]
         seen_LHK = attend(q_LHK, k_LHK, v_LHK, layout.segments, layout.segments)
         if layout.back is not None:
             seen_LHK = seen_LHK[layout.back]
+        if self.context is not None:
+            seen_LHK = to_tokens(seen_LHK, self.context)
         return self.out(rearrange(seen_LHK, "l h k -> l (h k)"))
 
 
@@ -177,9 +194,16 @@ class CrossAttention(nn.Module):
         self.kv = nn.Linear(width, 2 * width, bias=False)
         self.norm_q, self.norm_k = nn.RMSNorm(head_width), nn.RMSNorm(head_width)
         self.out = nn.Linear(width, width, bias=False)
+        self.context: Context | None = None
 
     def forward(self, x_LD: Tensor, text_WD: Tensor, queries: Segments, words: Segments) -> Tensor:
         q_LHK = rearrange(self.q(x_LD), "l (h k) -> l h k", h=self.heads)
         k_WHK, v_WHK = rearrange(self.kv(text_WD), "w (n h k) -> n w h k", n=2, h=self.heads).unbind()
-        seen_LHK = attend(self.norm_q(q_LHK), self.norm_k(k_WHK), v_WHK, queries, words)
+        q_LHK, k_WHK = self.norm_q(q_LHK), self.norm_k(k_WHK)
+        if self.context is not None:
+            q_LHK = to_heads(q_LHK, self.context)
+            k_WHK, v_WHK = own_heads(k_WHK, self.context), own_heads(v_WHK, self.context)
+        seen_LHK = attend(q_LHK, k_WHK, v_WHK, queries, words)
+        if self.context is not None:
+            seen_LHK = to_tokens(seen_LHK, self.context)
         return self.out(rearrange(seen_LHK, "l h k -> l (h k)"))

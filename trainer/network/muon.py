@@ -69,7 +69,7 @@ def _matrix_step(gradient: Tensor, state: dict[str, Any], group: dict[str, Any])
 
 
 def _adam_step(gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
-    steps = state["steps"] = state.get("steps", 0) + 1
+    steps = float(state.setdefault("steps", torch.zeros((), dtype=torch.float64)).add_(1))
     mean = state.setdefault("mean", torch.zeros_like(gradient)).lerp_(gradient, 1 - group["momentum"])
     square = state.setdefault("square", torch.zeros_like(gradient))
     square.lerp_(gradient.square(), 1 - group["square_momentum"])

@@ -1,0 +1,237 @@
+"""The loop: slots of a step are read, their losses' gradients added up over all processes, and a step is taken.
+
+Nothing is drawn from a state that a kill would lose: what a step reads and draws follows from the seed and its number,
+its learning rate from its number, and all else is in the checkpoint. So a run that is killed and goes on is the run
+that was not killed, to the bit where the number of processes is the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainer.checkpoint import BadCheckpoint
+from trainer.epoch import shard_of
+from trainer.training.checkpoints import Checkpoint, Checkpoints, load_checkpoint, newest_checkpoint
+from trainer.training.config import TrainConfig, learning_rate_at
+from trainer.training.crew import ALONE, Crew, whole
+from trainer.training.files import RunFiles
+from trainer.training.guard import SpikeGuard
+from trainer.training.learner import Learner
+from trainer.training.metrics import StepLog, datasheet_flops, matmul_flops, peak_memory_bytes
+from trainer.training.sharding import is_narrow, is_sharded, prepare, synchronises
+from trainer.training.state import Average, begin_moments, make_optimizer, state_of, trained_parameters
+
+__all__ = ["Run", "Training", "train"]
+
+Read = Callable[[Iterable[tuple[int, int]]], Iterator[Any]]
+"""Slots of places (step, slot), in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One run: how it trains, where it is kept, and what its checkpoints must say to be its own.
+
+    slots    of a step
+    preview  called with the run after every `sample_steps` steps and at the end, by all processes
+    """
+
+    config: TrainConfig
+    files: RunFiles
+    run_id: str
+    plan_id: str
+    slots: int
+    preview: Callable[[Run, int], None] = lambda run, step: None
+    stop_after: int | None = None
+    """Steps after which to end as if killed: for tests."""
+
+
+@dataclass(slots=True)
+class Run:
+    """What a process works with while it trains."""
+
+    training: Training
+    learner: Learner
+    crew: Crew
+    optimizer: torch.optim.Optimizer
+    average: Average
+    guard: SpikeGuard
+    step: int = 0
+    log: StepLog | None = None
+    peak_flops: float = 0.0
+    matmul: float = 0.0
+
+    def state(self) -> dict[str, torch.Tensor]:
+        more = self.learner.more_state() | {f"guard.{name}": value for name, value in self.guard.state().items()}
+        return state_of(self.learner.module, self.optimizer, self.average, more)
+
+    def averaged(self) -> dict[str, torch.Tensor]:
+        """All of the module's weights as the average has them, whole; every process must call it."""
+        with self.average.in_place():
+            found = {name: whole(weight) for name, weight in self.learner.module.state_dict().items()}
+            return {name: weight.detach().cpu().clone() for name, weight in found.items()}
+
+
+def train(training: Training, learner: Learner, read: Read, crew: Crew = ALONE) -> Run:
+    """Go on from the newest checkpoint to the last step, or until `RUN/stop` asks to end.
+
+    Raises Diverged, BadCheckpoint, OSError where a checkpoint cannot be written, and what `read` raises.
+    """
+    run = begin(training, learner, crew)
+    checkpoints = Checkpoints(training.files.checkpoints, crew, training.config.keep_checkpoints)
+    mine = shard_of(training.slots, crew.reader, crew.readers)
+    steps = range(run.step, training.config.steps)
+    batches = read((step, slot) for step in steps for slot in mine)
+    try:
+        for step in steps:
+            must_stop = take_step(run, step, batches, len(mine))
+            run.step = step + 1
+            is_last = run.step == training.config.steps
+            if is_last or must_stop or run.step % training.config.checkpoint_steps == 0:
+                checkpoints.begin(Checkpoint(run.step, training.run_id, training.plan_id), run.state())
+            else:
+                checkpoints.look()
+            every = training.config.sample_steps
+            if every and (is_last or run.step % every == 0):
+                preview(run)
+            if must_stop or run.step == training.stop_after:
+                break
+        checkpoints.finish()
+    finally:
+        close: Callable[[], None] = getattr(batches, "close", lambda: None)
+        close()
+        if run.log:
+            run.log.close()
+    return run
+
+
+def begin(training: Training, learner: Learner, crew: Crew) -> Run:
+    """With the weights and moments of the newest checkpoint, where there is one. Raises BadCheckpoint."""
+    config = training.config
+    prepare(learner.module, learner.blocks, config, crew)
+    optimizer = make_optimizer(learner.module, config)
+    begin_moments(optimizer)
+    run = Run(training, learner, crew, optimizer, Average(learner.module, config.ema), SpikeGuard(config.spike_factor))
+    if newest := newest_checkpoint(training.files.checkpoints):
+        folder, checkpoint = newest
+        for name in ("run_id", "plan_id"):
+            if getattr(checkpoint, name) != getattr(training, name):
+                raise BadCheckpoint(f"{folder}: is of another {name[:-3]}, by its {name}; give another --run")
+        load_checkpoint(folder, run.state(), crew)
+        run.step = checkpoint.step
+    run.peak_flops = datasheet_flops(crew.device) or 0.0
+    dtype = torch.bfloat16 if is_narrow(config.precision, crew) else torch.float32
+    run.matmul = matmul_flops(crew.device, dtype)
+    if crew.rank == 0:
+        training.files.directory.mkdir(parents=True, exist_ok=True)
+        run.log = StepLog(training.files, run.step)
+    return run
+
+
+def take_step(run: Run, step: int, batches: Iterator[Any], count: int) -> bool:
+    """One step; whether a checkpoint is asked for, to end with it."""
+    began_s = time.perf_counter()
+    slots = [next(batches) for _ in range(count)]
+    waited_s = time.perf_counter() - began_s
+    learner, crew, config = run.learner, run.crew, run.training.config
+    is_asked = float(crew.rank == 0 and run.training.files.stop_file.exists())
+    # Processes that share a pack have read the same, so each counts for its part of it.
+    to_learn = [sum(map(learner.count, slots)) / crew.context, is_asked]
+    learnt, stops = crew.add(to_learn)
+    shown: dict[str, list[float]] = {}
+    total = 0.0
+    learner.module.train()
+    for number, batch in enumerate(slots, 1):
+        synchronises(learner.module, is_last=number == count)
+        loss = learner.loss(batch)
+        # FSDP gives the mean over processes, and their sum is wanted.
+        scale = crew.size if is_sharded(config.parallel, crew) else 1
+        (loss.total * (scale / max(1.0, learnt))).backward()
+        total += float(loss.total.detach()) / max(1.0, learnt)
+        for name, (value, weight) in loss.shown.items():
+            so_far = shown.setdefault(name, [0.0, 0.0])
+            so_far[0] += value
+            so_far[1] += weight
+    descended = descend(run, step)
+    learner.end_step()
+    tell(run, step, slots, total, descended, shown, waited_s, time.perf_counter() - began_s)
+    return bool(stops)
+
+
+def descend(run: Run, step: int) -> tuple[float, str]:
+    """The length of the gradient before it was shortened, and whether the step was taken."""
+    config, weights = run.training.config, list(trained_parameters(run.learner.module).values())
+    if not is_sharded(config.parallel, run.crew):
+        run.crew.add_gradients(weights)
+    norm = nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
+    length = float(whole(norm))
+    verdict = run.guard.judge(length)
+    if verdict == "taken":
+        for group in run.optimizer.param_groups:
+            group["lr"] = learning_rate_at(step, config)
+        run.optimizer.step()
+        run.average.follow(step)
+    run.optimizer.zero_grad(set_to_none=True)
+    return length, verdict
+
+
+def tell(
+    run: Run,
+    step: int,
+    slots: Sequence[Any],
+    total: float,
+    descended: tuple[float, str],
+    shown: dict[str, list[float]],
+    waited_s: float,
+    step_s: float,
+) -> None:
+    """A line about the step, by the first process, of all processes together."""
+    learner, crew = run.learner, run.crew
+    tokens = [learner.tokens(batch) for batch in slots]
+    replaced = sum(getattr(batch, "replaced", 0) for batch in slots)
+    sums = [total, sum(n for n, _ in tokens), sum(p for _, p in tokens), replaced, waited_s]
+    sums.append(sum(map(learner.flops, slots)))
+    names = sorted(shown)
+    added = crew.add([*sums, *(part for name in names for part in shown[name])])
+    loss, all_tokens, padding, replaced, waited_s, flops = added[:6]
+    means = {
+        name: value / weight for name, value, weight in zip(names, added[6::2], added[7::2], strict=True) if weight > 0
+    }
+    if run.log is None:
+        return
+    shared = crew.context  # each pack was counted by all who share it
+    length, verdict = descended
+    rate = flops / shared / step_s / crew.size
+    line = {
+        "step": step,
+        "loss": loss,
+        **means,
+        "gradient": length,
+        "verdict": verdict,
+        "learning_rate": learning_rate_at(step, run.training.config),
+        "tokens": int(all_tokens / shared),
+        "tokens_per_s": all_tokens / shared / step_s,
+        "padding": padding / max(1.0, all_tokens),
+        "replaced": int(replaced / shared),
+        "data_wait": waited_s / crew.size / step_s,
+        "seconds": step_s,
+        "mfu_of_matmul": rate / run.matmul,
+        "memory_bytes": peak_memory_bytes(crew.device),
+    }
+    if run.peak_flops:
+        line["mfu_of_datasheet"] = rate / run.peak_flops
+    run.log.step(line)
+
+
+def preview(run: Run) -> None:
+    """Samples of the average, by all processes alike."""
+    learner = run.learner
+    learner.module.eval()
+    with run.average.in_place(), torch.no_grad():
+        run.training.preview(run, run.step)
+    learner.module.train()

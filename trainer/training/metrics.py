@@ -1,0 +1,71 @@
+"""What is seen of a run: a line a step in a file, and the same for TensorBoard."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from tensorboardX import SummaryWriter
+
+from trainer.training.files import RunFiles
+
+__all__ = ["DATASHEET_FLOPS", "StepLog", "datasheet_flops", "matmul_flops", "peak_memory_bytes"]
+
+DATASHEET_FLOPS = {"H100": 989e12, "H200": 989e12, "H800": 989e12, "B200": 2250e12, "A100": 312e12, "A800": 312e12}
+"""A second, dense, bfloat16, from the makers' datasheets."""
+MATMUL_SIDE = {"cuda": 8192, "cpu": 1024}
+MATMUL_TRIES = 5
+
+
+def datasheet_flops(device: str) -> float | None:
+    """Of the GPU at hand; None where it is not known."""
+    if not device.startswith("cuda"):
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((flops for model, flops in DATASHEET_FLOPS.items() if model in name), None)
+
+
+def matmul_flops(device: str, dtype: torch.dtype) -> float:
+    """Operations a second of a large product here and now: what a step is held against where no datasheet says."""
+    side = MATMUL_SIDE["cuda" if device.startswith("cuda") else "cpu"]
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    best_s = math.inf
+    for _ in range(MATMUL_TRIES):
+        began_s = time.perf_counter()
+        (a @ b).sum().item()
+        best_s = min(best_s, time.perf_counter() - began_s)
+    return 2 * side**3 / best_s
+
+
+def peak_memory_bytes(device: str) -> int:
+    """The most that was held at once: of a GPU, else of this process."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class StepLog:
+    """The first process's. A run that goes on first forgets what was told of steps that it will take again."""
+
+    def __init__(self, files: RunFiles, first_step: int):
+        self._files = files
+        files.forget_steps_from(first_step)
+        self._events = SummaryWriter(str(files.events), purge_step=first_step, flush_secs=10)
+
+    def step(self, line: Mapping[str, Any]) -> None:
+        """A number that is none is null in the file: JSON has no other word for it."""
+        told = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
+        self._files.add_step(told)
+        for name, value in told.items():
+            if name != "step" and isinstance(value, int | float):
+                self._events.add_scalar(name, value, line["step"])
+
+    def picture(self, name: str, picture_HWC: Any, step: int) -> None:
+        self._events.add_image(name, picture_HWC, step, dataformats="HWC")
+
+    def close(self) -> None:
+        self._events.close()

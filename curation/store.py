@@ -30,6 +30,7 @@ from curation.tables import (
     DUPLICATES,
     FILMS,
     FINGERPRINTS,
+    LATENTS,
     MODEL_SCORES,
     MODELS,
     RUNS,
@@ -39,8 +40,8 @@ from curation.tables import (
 __all__ = ["FinishedSource", "Store", "StoreUnavailable", "blob_table"]
 
 STORAGE_VERSION = "2.2"  # the first with blobs
-# A fragment holds at least so many bytes of video where the source has them: more would cost a worker memory several
-# times over, less would leave more fragments to be merged.
+# A fragment holds at least so many bytes of video or latents where there are as many: more would cost a worker memory
+# several times over, less would leave more fragments to be merged.
 BATCH_BYTES = 2 << 20
 BATCH_ROWS = 64
 SORT_ROWS, SORT_SAMPLE = 2_000_000, 100_000
@@ -52,7 +53,9 @@ INDEXED = {
     "model_scores": ("clip_id",),
     "captions": ("caption_id", "clip_id"),
     "films": ("source_id",),
+    "latents": ("latent_id", "input_id"),
 }
+BLOBS = {"clips": "video", "latents": "latent"}
 SORTED = {"fingerprints": "key"}
 # Arrow's default allocator keeps the pages of every batch of videos that was written.
 pa.set_memory_pool(pa.system_memory_pool())
@@ -65,6 +68,7 @@ SCHEMAS = {
     "model_scores": MODEL_SCORES,
     "captions": CAPTIONS,
     "films": FILMS,
+    "latents": LATENTS,
     "runs": RUNS,
 }
 
@@ -179,15 +183,22 @@ class Store:
         Rows are taken one by one and memory stays at one batch. Raises StoreUnavailable when the store is at fault;
         what `rows` raises is raised as it is.
         """
+        return self._write_rows("clips", rows)
+
+    def write_latents(self, rows: Iterator[dict[str, Any]]) -> list[str]:
+        """The same for rows of `latents`."""
+        return self._write_rows("latents", rows)
+
+    def _write_rows(self, table: str, rows: Iterator[dict[str, Any]]) -> list[str]:
         fragments: list[lance.FragmentMetadata] = []
         while (first := next(rows, None)) is not None:
-            batch = blob_table([first, *_rest_of_batch(first, rows)])
+            batch = blob_table([first, *_rest_of_batch(first, rows, BLOBS[table])], table)
             try:
                 # A call for each batch: within one, Lance keeps what it wrote in memory.
                 fragments += write_fragments(
                     batch,
-                    self.table_uri("clips"),
-                    schema=CLIPS,
+                    self.table_uri(table),
+                    schema=SCHEMAS[table],
                     mode="append",
                     data_storage_version=STORAGE_VERSION,
                     enable_stable_row_ids=True,
@@ -241,15 +252,24 @@ class Store:
             if f.row["config_hash"] not in present.get(i, set())
             for text in f.fragments
         ]
+        self._append("clips", fragments)
+        return superseded
+
+    def commit_latents(self, fragments: Sequence[str]) -> None:
+        """Land what workers have written, in one version. Raises StoreUnavailable."""
+        try:
+            self._append("latents", [lance.FragmentMetadata.from_json(text) for text in fragments])
+        except OSError as error:
+            raise self.unavailable("written", error) from error
+
+    def _append(self, table: str, fragments: list[lance.FragmentMetadata]) -> None:
         if fragments:
-            clips = self.open("clips")
             lance.LanceDataset.commit(
-                self.table_uri("clips"),
+                self.table_uri(table),
                 lance.LanceOperation.Append(fragments),
-                read_version=clips.version,
+                read_version=self.open(table).version,
                 storage_options=self.storage_options,
             )
-        return superseded
 
     def _clips_present(self, clips: lance.LanceDataset, ids: Iterable[str]) -> dict[str, set[str]]:
         """Config hashes of the clips that sources have in the table."""
@@ -355,26 +375,26 @@ def _in_order(dataset: lance.LanceDataset, column: str, cuts: Sequence[int]) -> 
         yield from dataset.to_table(filter=" AND ".join(bounds) or None).sort_by(column).to_batches()
 
 
-def _rest_of_batch(first: dict[str, Any], rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    size = first.get("video_bytes") or 0
+def _rest_of_batch(first: dict[str, Any], rows: Iterator[dict[str, Any]], blob: str) -> Iterator[dict[str, Any]]:
+    size = len(first.get(blob) or b"")
     for row in islice(rows, BATCH_ROWS - 1):
         yield row
-        size += row.get("video_bytes") or 0
+        size += len(row.get(blob) or b"")
         if size >= BATCH_BYTES:
             return
 
 
-def blob_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
-    """Whole rows of the clips table, video included, as Lance takes them."""
-    return pa.Table.from_batches([_batch(rows)])
+def blob_table(rows: Sequence[dict[str, Any]], table: str = "clips") -> pa.Table:
+    """Whole rows of a table with a blob, that included, as Lance takes them."""
+    return pa.Table.from_batches([_batch(rows, SCHEMAS[table], BLOBS[table])])
 
 
-def _batch(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
-    """Rows as Arrow. Takes the videos out of the rows, so that they are in memory once."""
+def _batch(rows: Sequence[dict[str, Any]], schema: pa.Schema, blob: str) -> pa.RecordBatch:
+    """Rows as Arrow. Takes the blobs out of the rows, so that they are in memory once."""
     arrays = [
-        lance.blob_array([row.pop("video", None) for row in rows])
-        if field.name == "video"
+        lance.blob_array([row.pop(blob, None) for row in rows])
+        if field.name == blob
         else pa.array([row.get(field.name) for row in rows], field.type)
-        for field in CLIPS
+        for field in schema
     ]
-    return pa.RecordBatch.from_arrays(arrays, schema=CLIPS)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -13,6 +13,7 @@ __all__ = [
     "DUPLICATES",
     "FILMS",
     "FINGERPRINTS",
+    "LATENTS",
     "MODELS",
     "MODEL_SCORES",
     "RUNS",
@@ -216,6 +217,27 @@ FILMS = pa.schema(
         _required("prompt_id", pa.string()),
         _required("flags", pa.list_(pa.string())),
         _required("run_id", pa.string()),
+    ]
+)
+
+# Clips in a compression network's space and texts in a text encoder's: added, never changed. A row with a failure says
+# that there is nothing to be had; it is tried again when the row is deleted, or another geometry or network asked for.
+LATENTS = pa.schema(
+    [
+        _required("latent_id", pa.string()),  # from input, network and shape; see trainer.encoding
+        _required("input_id", pa.string()),  # clip_id; for a text caption_id, empty for no text
+        _required("kind", pa.string()),  # clip, text
+        _required("network_id", pa.string()),  # from its weights; for a text that of the text encoder
+        pa.field("frames", pa.int32()),  # in pixels; null for texts, and for clips that fit no geometry
+        pa.field("height", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("rate_num", pa.int32()),  # frames a second; null for texts
+        pa.field("rate_den", pa.int32()),
+        pa.field("latent_shape", pa.list_(pa.int32())),  # C, T, H, W; of a text L, D
+        pa.field("dtype", pa.string()),  # float16, little-endian
+        pa.field("failure", pa.string()),  # a short name; null where there is a latent
+        _required("run_id", pa.string()),
+        lance.blob_field("latent"),
     ]
 )
 

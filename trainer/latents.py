@@ -6,18 +6,25 @@ B clips, C channels (of x: red, green, blue from -1 to 1), T frames, H rows, W c
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
-from trainer.checkpoint import WEIGHTS
+from trainer.checkpoint import CONFIG, WEIGHTS
 from trainer.network.compression import CompressionNetwork, read_network
 from trainer.network.stream import DEFAULT_TILING, Tiling, decode_stream, encode_stream
+from trainer.pretrained_networks import PretrainedNetwork
 
-__all__ = ["LatentSpace", "OwnSpace", "read_space"]
+__all__ = ["LatentSpace", "OwnSpace", "PixelSpace", "read_space", "space_of"]
+
+PIXEL_RATIOS = (2, 4, 8)
+PIXEL_SCALE = 2.0  # pixels of footage spread by about half of what unit variance is
 
 
 class LatentSpace(Protocol):
@@ -78,3 +85,64 @@ def read_space(directory: Path, tiling: Tiling = DEFAULT_TILING) -> OwnSpace:
     network = read_network(directory)
     with open(directory / WEIGHTS, "rb") as file:
         return OwnSpace(network, hashlib.file_digest(file, "sha256").hexdigest()[:32], tiling)
+
+
+@dataclass(frozen=True, slots=True)
+class PixelSpace:
+    """Pixels themselves, without a network: a cell is a square of them, and each frame is a latent frame."""
+
+    ratio_space: int
+
+    def __post_init__(self) -> None:
+        if self.ratio_space not in PIXEL_RATIOS:
+            raise ValueError(f"ratio_space={self.ratio_space}: must be one of {', '.join(map(str, PIXEL_RATIOS))}")
+
+    @property
+    def ratio_time(self) -> int:
+        return 1
+
+    @property
+    def latent_channels(self) -> int:
+        return 3 * self.ratio_space**2
+
+    @property
+    def network_id(self) -> str:
+        return f"pixels-{self.ratio_space}"
+
+    def encode(self, x_BCTHW: Tensor) -> Tensor:
+        if x_BCTHW.ndim != 5 or x_BCTHW.shape[1] != 3 or any(side % self.ratio_space for side in x_BCTHW.shape[3:]):
+            shape = list(x_BCTHW.shape)
+            raise ValueError(f"x_BCTHW of shape {shape}: must be (B, 3, T, H, W), sides by {self.ratio_space}")
+        p = self.ratio_space
+        return PIXEL_SCALE * rearrange(x_BCTHW, "b c t (h p) (w q) -> b (c p q) t h w", p=p, q=p)
+
+    def decode(self, z_BCTHW: Tensor) -> Tensor:
+        p = self.ratio_space
+        x_BCTHW = rearrange(z_BCTHW, "b (c p q) t h w -> b c t (h p) (w q)", p=p, q=p)
+        return (x_BCTHW / PIXEL_SCALE).clamp(-1, 1)
+
+
+def space_of(spec: str, device: str = "cpu") -> LatentSpace:
+    """The space that a name stands for: `pixels-2`, -4 or -8, a directory of a network of ours, or a directory or hub
+    id of an autoencoder of diffusers.
+
+    Raises ValueError, BadCheckpoint for a directory of ours with something else in it, BadModel for one of others.
+    """
+    if found := re.fullmatch(r"pixels-(\d+)", spec):
+        return PixelSpace(int(found[1]))
+    if _is_ours(directory := Path(spec)):
+        space = read_space(directory)
+        space.network.to(device)
+        return space
+    return PretrainedNetwork.load(spec, device=device)
+
+
+def _is_ours(directory: Path) -> bool:
+    """Whether a model of ours was meant, also where the directory lacks half of it."""
+    if (directory / WEIGHTS).is_file():
+        return True
+    try:
+        said = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError):
+        return False
+    return isinstance(said, dict) and "kind" in said

@@ -26,7 +26,7 @@ CLIP_COLUMNS = ("clip_id", *NUMBERS, "rate_fps", "time_base_num", "time_base_den
 LATENT_COLUMNS = ("input_id", "frames", "height", "width", "rate_num", "rate_den")
 MADE_BY = {"clips": "jobs.curate", "captions": "jobs.caption", "latents": "jobs.encode"}
 NTSC = 1001  # 30000/1001 and its like
-LARGEST_DENOMINATOR = 1001
+SLOWEST_S = 1_000_000  # of a frame
 
 Numbers = NDArray[Any]
 
@@ -140,13 +140,17 @@ def exact_rates(rates: Numbers, errors: Numbers) -> tuple[Numbers, Numbers]:
     whole_error, ntsc_error = np.abs(whole / rates - 1), np.abs(ntsc * 1000 / NTSC / rates - 1)
     is_ntsc = (ntsc_error < whole_error) & (ntsc > 0)
     num, den = np.where(is_ntsc, ntsc * 1000, whole), np.where(is_ntsc, NTSC, 1)
-    is_exact = (np.where(is_ntsc, ntsc_error, whole_error) <= errors + 1e-9) & (num > 0)
+    is_exact = (np.where(is_ntsc, ntsc_error, whole_error) <= errors / (1 - errors) + 1e-9) & (num > 0)
     others, place = np.unique(rates[~is_exact], return_inverse=True)
-    fractions = [Fraction(rate).limit_denominator(LARGEST_DENOMINATOR) or Fraction(rate) for rate in others.tolist()]
+    fractions = [_near(Fraction(rate)) for rate in others.tolist()]
     for values, part in ((num, "numerator"), (den, "denominator")):
         values[~is_exact] = np.array([getattr(fraction, part) for fraction in fractions], np.float64)[place]
     divisor = np.gcd(num.astype(np.int64), den.astype(np.int64))
     return num.astype(np.int64) // divisor, den.astype(np.int64) // divisor
+
+
+def _near(rate: Fraction) -> Fraction:
+    return rate.limit_denominator(NTSC) or max(rate.limit_denominator(SLOWEST_S), Fraction(1, SLOWEST_S))
 
 
 def _captions(

@@ -73,6 +73,8 @@ class SlotReader:
         if self.plans.config.compression != self.transformer.compression:
             planned = self.plans.config.compression
             raise ValueError(f"transformer: must be for the plan's {planned}, is for {self.transformer.compression}")
+        if self.plans.clips.source["captions_version"] is None:
+            raise ValueError("plans: must be of a list of clips that was made with a version of 'captions'")
         if self.plans.clips.has_embeddings and self.mix.drop_sentences:
             raise ValueError(
                 f"drop_sentences={self.mix.drop_sentences}: must be 0 where texts were encoded ahead, as whole captions"

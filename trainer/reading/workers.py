@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Protocol, TypeVar
@@ -66,12 +66,14 @@ class Slots(Dataset[Any]):
             return error  # raised by who asked: a loader would put the worker's traceback into its message
 
 
-def slot_batches(reader: Reader[Batch], slots: Iterable[Place], *, workers: int = 0, ahead: int = 2) -> Iterator[Batch]:
+def slot_batches(
+    reader: Reader[Batch], slots: Iterable[Place], *, workers: int = 0, ahead: int = 2
+) -> Generator[Batch, None, None]:
     """The slots of some places (step, slot), in their order, however many processes read them.
 
     `workers` are spawned, because Lance does not outlive a fork, each with one thread, and read `ahead` slots each;
-    with 0 slots are read here when they are asked for. They end with the iterator, which is to be closed where it is
-    not read to its end. Raises what `reader.read` raises, and ReaderDied.
+    with 0 slots are read here when they are asked for. They end with the generator, which is to be closed where it
+    is not read to its end. Raises what `reader.read` raises, and ReaderDied.
     """
     if workers < 0:
         raise ValueError(f"workers={workers}: must not be negative")
@@ -82,7 +84,9 @@ def slot_batches(reader: Reader[Batch], slots: Iterable[Place], *, workers: int 
     return _from_workers(reader, slots, workers, ahead)
 
 
-def _from_workers(reader: Reader[Batch], slots: Iterable[Place], workers: int, ahead: int) -> Iterator[Batch]:
+def _from_workers(
+    reader: Reader[Batch], slots: Iterable[Place], workers: int, ahead: int
+) -> Generator[Batch, None, None]:
     loader = DataLoader(
         Slots(reader),
         batch_size=None,

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,7 +21,7 @@ from typing import Any
 from curation.lease import Lease, LeaseLost, StoreBusy
 from curation.store import Store, StoreUnavailable
 
-__all__ = ["EXIT_CODES", "JobRun", "MachineFault", "exit_code_of", "job_run", "new_run_id"]
+__all__ = ["EXIT_CODES", "JobRun", "MachineFault", "exit_code_of", "job_run", "new_run_id", "recorded_run"]
 
 EXIT_OVER_BUDGET, EXIT_BUSY, EXIT_STORE, EXIT_INTERRUPTED = 1, 3, 4, 130
 EXIT_CODES = (
@@ -60,36 +60,49 @@ def job_run(store: Store, job: str, config: Any, *, lease_name: str) -> Iterator
     with _terminated_as_interrupt(), Lease.take(store, lease_name, run_id, tell=say) as lease:
         store.create()
         _close_interrupted(store, job)
-        row = {
-            "run_id": run_id,
-            "job": job,
-            "state": "running",
-            "started_at": datetime.now(UTC),
-            # Without storage options: they may hold keys, and a table is read by many.
-            "config": json.dumps(asdict(config) | {"storage_options": None}, default=os.fspath),
-            "code_version": code_version(),
-            "host": socket.gethostname(),
-        }
-        store.write_run(row)
         run = JobRun(run_id, store, lease)
-        try:
+        with _recorded(store, job, config, run_id, lambda: run.counts):
             yield run
-        except BaseException as error:
-            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            _finish(store, row, run, state, f"{type(error).__name__}: {error}", is_best_effort=True)
-            raise
-        _finish(store, row, run, "finished", None, is_best_effort=False)
 
 
-def _finish(
-    store: Store, row: dict[str, Any], run: JobRun, state: str, error: str | None, *, is_best_effort: bool
-) -> None:
-    ended = {"state": state, "finished_at": datetime.now(UTC), "counts": json.dumps(run.counts), "error": error}
-    try:
+@contextmanager
+def recorded_run(store: Store, job: str, config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Keep a run's row true, of a job that changes no table, so that several may run at once; its id, and the counts
+    that its row will have. Raises StoreUnavailable."""
+    run_id, counts = new_run_id(job), {}
+    store.create()
+    with _terminated_as_interrupt(), _recorded(store, job, config, run_id, lambda: counts):
+        yield run_id, counts
+
+
+@contextmanager
+def _recorded(store: Store, job: str, config: Any, run_id: str, counts: Callable[[], dict[str, Any]]) -> Iterator[None]:
+    """The run's row, from `running` to how it ended."""
+    row = {
+        "run_id": run_id,
+        "job": job,
+        "state": "running",
+        "started_at": datetime.now(UTC),
+        # Without storage options: they may hold keys, and a table is read by many.
+        "config": json.dumps(asdict(config) | {"storage_options": None}, default=os.fspath),
+        "code_version": code_version(),
+        "host": socket.gethostname(),
+    }
+    store.write_run(row)
+
+    def finish(state: str, error: str | None) -> None:
+        ended = {"state": state, "finished_at": datetime.now(UTC), "counts": json.dumps(counts()), "error": error}
         store.write_run(row | ended)
-    except StoreUnavailable:
-        if not is_best_effort:
-            raise  # else the error that ended the run is the one to be seen; the next run closes this row
+
+    try:
+        yield
+    except BaseException as error:
+        with suppress(StoreUnavailable):  # the error that ended the run is the one to be seen
+            finish(
+                "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", f"{type(error).__name__}: {error}"
+            )
+        raise
+    finish("finished", None)
 
 
 def _close_interrupted(store: Store, job: str) -> None:

@@ -61,24 +61,24 @@ class MaskConfig:
     """Which latent frames of a clip are given. A picture has none that could be.
 
     Attributes:
-        share: Of clips that have known frames.
+        known_share: Of clips that have known frames.
         first_frame, last_frames, both_ends, random_frames: How often each kind is drawn, to the others.
     """
 
-    share: float = 0.5
+    known_share: float = 0.5
     first_frame: float = 0.5
     last_frames: float = 0.15
     both_ends: float = 0.2
     random_frames: float = 0.15
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"share={self.share}: must be from 0 to 1")
+        if not 0 <= self.known_share <= 1:
+            raise ValueError(f"known_share={self.known_share}: must be from 0 to 1")
         for name in ("first_frame", "last_frames", "both_ends", "random_frames"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name}={getattr(self, name)}: must be from 0 on and finite")
-        if self.share and not sum(self.weights()):
-            raise ValueError(f"share={self.share}: needs a kind that is drawn more often than never")
+        if self.known_share and not sum(self.weights()):
+            raise ValueError(f"known_share={self.known_share}: needs a kind that is drawn more often than never")
 
     def weights(self) -> tuple[float, float, float, float]:
         return self.first_frame, self.last_frames, self.both_ends, self.random_frames
@@ -91,7 +91,7 @@ def draw_mask(key: Key, geometry: Geometry, config: MaskConfig) -> tuple[Mask, T
     slices = geometry.grid[0]
     known = np.zeros(slices, bool)
     kind: Mask = "none"
-    if slices > 1 and random.random() < config.share:
+    if slices > 1 and random.random() < config.known_share:
         kinds: tuple[Mask, ...] = ("first_frame", "last_frames", "both_ends", "random_frames")
         weights = np.array(config.weights()) / sum(config.weights())
         kind = kinds[int(random.choice(4, p=weights))]

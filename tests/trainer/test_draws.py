@@ -70,7 +70,7 @@ def test_masks_are_drawn_as_often_as_they_are_said_to_be() -> None:
 
 @pytest.mark.parametrize("geometry", [ONE, TWO, NINE])
 def test_something_is_left_to_make(geometry: Geometry) -> None:
-    config = MaskConfig(share=1.0)
+    config = MaskConfig(known_share=1.0)
     seen = set()
     for key in KEYS:
         kind, known = draw_mask(key, geometry, config)
@@ -103,7 +103,7 @@ def test_patches_of_time_are_not_divided() -> None:
 @pytest.mark.parametrize(
     ("config", "rule"),
     [
-        ({"share": 1.5}, "share=1.5: must be from 0 to 1"),
+        ({"known_share": 1.5}, "share=1.5: must be from 0 to 1"),
         ({"first_frame": -1.0}, "first_frame=-1.0: must be from 0 on"),
         ({"both_ends": float("nan")}, "both_ends=nan"),
         ({"first_frame": 0, "last_frames": 0, "both_ends": 0, "random_frames": 0}, "needs a kind"),

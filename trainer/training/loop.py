@@ -98,7 +98,7 @@ def train(training: Training, learner: Learner, read: Read, crew: Crew = ALONE) 
                 checkpoints.look()
             every = training.config.sample_steps
             if every and (is_last or run.step % every == 0):
-                preview(run)
+                training.preview(run, run.step)
             if must_stop or run.step == training.stop_after:
                 break
         checkpoints.finish()
@@ -226,12 +226,3 @@ def tell(
     if run.peak_flops:
         line["mfu_of_datasheet"] = rate / run.peak_flops
     run.log.step(line)
-
-
-def preview(run: Run) -> None:
-    """Samples of the average, by all processes alike."""
-    learner = run.learner
-    learner.module.eval()
-    with run.average.in_place(), torch.no_grad():
-        run.training.preview(run, run.step)
-    learner.module.train()

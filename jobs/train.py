@@ -1,0 +1,352 @@
+"""Training, on Ray Train.
+
+a store's tables, their versions pinned → the list of its clips, each with its fate → an estimate → workers: packs read
+from blobs or latents, steps, checkpoints → a model that jobs.sample takes
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from curation.model_files import BadModel
+from curation.records import digest
+from curation.store import Store, StoreUnavailable
+from jobs.cli import parse
+from jobs.conditions import refuse_unless_condition
+from jobs.progress import duration_words, size_words
+from jobs.runs import EXIT_CODES, exit_code_of, recorded_run, say
+from jobs.train_options import TrainOptions
+from jobs.train_workers import Workers, run_workers
+from trainer.checkpoint import CONFIG, WEIGHTS, BadCheckpoint
+from trainer.epoch import EpochConfig
+from trainer.latents import LatentSpace, space_of
+from trainer.model.trained import Trained
+from trainer.network.compression import CompressionNetwork
+from trainer.network.config import PRESETS as NETWORK_PRESETS
+from trainer.pretrained_text import pretrained_encoder_id
+from trainer.reading.clips import ClipList, ClipSource, LatentSource
+from trainer.reading.listing import list_clips
+from trainer.reading.plan_table import Plans
+from trainer.reading.slots import NothingReadable, SlotReader
+from trainer.training.estimate import Estimate, NotEnoughSpace, estimate, network_estimate, refuse_unless_room
+from trainer.training.files import RunFiles
+from trainer.training.guard import Diverged
+from trainer.training.metrics import matmul_flops
+from trainer.training.previews import Asked
+from trainer.training.state import trained_parameters
+from trainer.training.work import NetworkWork, TransformerWork
+
+__all__ = ["TrainOptions", "main"]
+
+EXIT_REFUSED = 2
+SAMPLED = 4  # prompts, where none are given
+WORDS_ASSUMED = 60
+# May differ between the command that began a run and one that goes on with it: they do not change what comes out.
+FREE_OPTIONS = {"run", "storage_options", "cpus_per_worker", "restarts", "wandb", "workers", "num_gpus", "reading"}
+
+
+class BadRun(Exception):
+    """The run cannot begin, or go on, with these options; the message says why and what to do."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parse(TrainOptions, prog="python -m jobs.train", argv=argv, more=EXIT_CODES)
+    try:
+        return exit_code_of("train", lambda: train(options))
+    except (BadRun, BadModel, BadCheckpoint, NotEnoughSpace, NothingReadable, Diverged) as error:
+        print(f"train: {error}", file=sys.stderr, flush=True)
+        return EXIT_REFUSED
+
+
+def train(options: TrainOptions) -> int:
+    """Run the job; the exit code. Raises StoreUnavailable, MachineFault, BadRun and the errors of `main`."""
+    store = Store.at(options.store, options.storage_options)
+    store.open("clips")  # before anything is made: a wrong path must not become a new store
+    refuse_unless_condition(store, options.where, "train")
+    files = RunFiles(options.run.absolute())
+    with only_one(files):
+        try:
+            facts = facts_of(options, store, files)
+            work = network_work(options, store, files, facts) if is_network(options) else None
+            work = work or transformer_work(options, store, files, facts)
+        except ValueError as error:
+            raise error if isinstance(error, BadCheckpoint) else BadRun(str(error)) from error
+        result = files.network if is_network(options) else files.model
+        if (result / CONFIG).is_file() and (files.directory / "finished").is_file():
+            say(f"nothing to do: {result} is what this run made")
+            return 0
+        with recorded_run(store, "train", options) as (run_id, counts):
+            asked = Workers(options.workers, options.cpus_per_worker, options.num_gpus, options.restarts)
+            run_workers(asked, work)
+            steps = files.steps()
+            counts |= {"steps": len(steps), "loss": steps[-1]["loss"] if steps else None, "out": str(result)}
+            counts["replaced"] = sum(line["replaced"] for line in steps)
+            (files.directory / "finished").write_text(run_id + "\n", encoding="utf-8")
+        say(summary(steps, files))
+        say(f"trained: {said_next(options, result)}")
+    return 0
+
+
+def is_network(options: TrainOptions) -> bool:
+    return options.what == "network"
+
+
+@contextmanager
+def only_one(files: RunFiles) -> Iterator[None]:
+    """Raises BadRun where another command is at work on the run, or its directory cannot be made."""
+    try:
+        files.directory.mkdir(parents=True, exist_ok=True)
+        lock = (files.directory / ".lock").open("w")
+    except OSError as error:
+        raise BadRun(f"run={files.directory}: cannot be written: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BadRun(f"run={files.directory}: another command trains it; let it finish, or stop it") from None
+        yield
+
+
+# -- what a run is
+
+
+def facts_of(options: TrainOptions, store: Store, files: RunFiles) -> dict[str, Any]:
+    """What the run began with, pinned versions among it; written where it begins now. Raises BadRun, ValueError."""
+    asked = json.loads(json.dumps(asdict(options), default=str))
+    asked = {name: value for name, value in asked.items() if name not in FREE_OPTIONS}
+    asked["store"] = store.uri
+    before = files.facts()
+    if before is not None:
+        if differing := differences(before["options"], asked):
+            raise BadRun(f"run={files.directory}: began with other options ({differing}); give those, or another --run")
+        return before
+    others = [path.name for path in files.directory.iterdir() if path.name != ".lock"]
+    if others:
+        raise BadRun(f"run={files.directory}: holds something else ({others[0]}); give another --run")
+    facts: dict[str, Any] = {"options": asked, "clips_version": store.open("clips").version}
+    for table in ("captions", "latents"):
+        found = store.find(table)
+        facts[f"{table}_version"] = found.version if found else None
+    facts["run_id"] = digest("train", json.dumps(facts, sort_keys=True))
+    files.write_facts(facts)
+    return facts
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> str:
+    """The first few options that are not the same, with what they were and are."""
+    found = []
+    for name in sorted({*before, *now}):
+        was, is_now = before.get(name), now.get(name)
+        if isinstance(was, dict) and isinstance(is_now, dict):
+            found += [part for part in [differences(was, is_now)] if part]
+        elif was != is_now:
+            found.append(f"{name} was {was}, is {is_now}")
+    return ", ".join(found[:3])
+
+
+# -- the transformer
+
+
+def transformer_work(options: TrainOptions, store: Store, files: RunFiles, facts: Mapping[str, Any]) -> TransformerWork:
+    """All that workers need, looked at and told before they start. Raises ValueError, BadModel, StoreUnavailable."""
+    space = space_of(str(options.network))
+    encoder_id = pretrained_encoder_id(options.text_encoder) if options.text_encoder else ""
+    source = clip_source(options, store, space, encoder_id, facts)
+    text_width = embedding_width(store, facts, encoder_id) if encoder_id else None
+    transformer = options.model.config(space, text_width)
+    trained = Trained(transformer, options.flow, space.network_id, encoder_id)
+    listed(source, transformer.compression, options, files)
+    packs, seed = options.packs, options.train.seed
+    epochs = EpochConfig(options.fit, packs.config, transformer.compression, seed, 0, packs.slots, packs.picture_share)
+    plans = Plans(files.plans, epochs)
+    say(fates_told(plans, source))
+    work = TransformerWork(
+        store, files, facts["run_id"], trained, epochs, options.mask, options.mix, options.reading, options.train,
+        str(options.network), Asked((), ()), options.sampling, options.init, options.lora_rank,
+    )  # fmt: skip
+    asked = asked_samples(options, SlotReader(store, plans, transformer, seed, options.mask, options.mix))
+    need = transformer_estimate(options, work, plans)
+    say(told(need, options))
+    refuse_unless_room(files.directory, need.disk_bytes)
+    keep_network(str(options.network), files)
+    return replace(work, asked=asked)
+
+
+def clip_source(
+    options: TrainOptions, store: Store, space: LatentSpace, encoder_id: str, facts: Mapping[str, Any]
+) -> ClipSource:
+    """Raises ValueError, StoreUnavailable."""
+    if facts["captions_version"] is None:
+        raise StoreUnavailable(f"{store.uri}: has no captions; make some with jobs.caption")
+    has_latents = facts["latents_version"] is not None and bool(
+        store.open("latents", facts["latents_version"]).count_rows(
+            f"network_id = '{space.network_id}' AND kind = 'clip' AND failure IS NULL"
+        )
+    )
+    if options.latents and not has_latents:
+        raise ValueError(
+            f"latents=True: {store.uri} has none of network {options.network}; make them with jobs.encode, or leave "
+            "out --latents"
+        )
+    reads_latents = has_latents if options.latents is None else options.latents
+    if options.fit.square_crop and options.latents is None:
+        reads_latents = False  # what was encoded ahead was not cropped
+    latents = None
+    if reads_latents or encoder_id:
+        if facts["latents_version"] is None:
+            raise ValueError(f"text_encoder={options.text_encoder}: {store.uri} has no embeddings; run jobs.encode")
+        latents = LatentSource(
+            facts["latents_version"], space.network_id if reads_latents else None, encoder_id or None
+        )
+    versions = facts["clips_version"], facts["captions_version"]
+    return ClipSource(store, *versions, options.where, options.captions_where, latents)
+
+
+def embedding_width(store: Store, facts: Mapping[str, Any], encoder_id: str) -> int:
+    """D of the embeddings that jobs.encode wrote. Raises ValueError."""
+    latents = store.find("latents", facts["latents_version"]) if facts["latents_version"] else None
+    where = f"network_id = '{encoder_id}' AND kind = 'text' AND failure IS NULL"
+    rows = latents.to_table(columns=["latent_shape"], filter=where, limit=1).to_pylist() if latents else []
+    if not rows:
+        raise ValueError(
+            f"text_encoder: {store.uri} has no embeddings of it; make them with jobs.encode --text-encoder"
+        )
+    return rows[0]["latent_shape"][-1]
+
+
+def listed(source: ClipSource, compression: Any, options: TrainOptions, files: RunFiles) -> ClipList:
+    try:
+        return ClipList(files.plans)
+    except FileNotFoundError:
+        say("listing the clips")
+        return list_clips(source, compression, options.fit.max_tokens, files.plans)
+
+
+def asked_samples(options: TrainOptions, reader: SlotReader) -> Asked:
+    """The prompts to sample as it goes: those of the user at the size of the first clips, or their own captions."""
+    if not options.train.sample_steps:
+        return Asked((), ())
+    batch = reader.read(0, 0)
+    own = [n for n, text in enumerate(batch.captions) if text][:SAMPLED]
+    if not own:
+        return Asked((), ())
+    if options.prompts:
+        places = [own[n % len(own)] for n in range(len(options.prompts))]
+        return Asked(options.prompts, tuple(batch.pack.geometries[n] for n in places))
+    geometries = tuple(batch.pack.geometries[n] for n in own)
+    prompts = tuple(batch.captions[n] for n in own)
+    if not options.text_encoder:
+        return Asked(prompts, geometries)
+    texts: Any = batch.texts
+    parts = torch.split(texts.z_WD, list(texts.segments.lengths))
+    return Asked(prompts, geometries, (*(parts[n] for n in own), torch.zeros_like(parts[0][:1])))
+
+
+def keep_network(spec: str, files: RunFiles) -> None:
+    """A copy of a network of ours beside the model, so that the run is whole by itself."""
+    directory = Path(spec)
+    if all((directory / name).is_file() for name in (CONFIG, WEIGHTS)) and not files.network.exists():
+        partial = files.directory / ".network"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        for name in (CONFIG, WEIGHTS):
+            shutil.copyfile(directory / name, partial / name)
+        partial.rename(files.network)
+
+
+# -- the compression network
+
+
+def network_work(options: TrainOptions, store: Store, files: RunFiles, facts: Mapping[str, Any]) -> NetworkWork:
+    """Raises ValueError, StoreUnavailable."""
+    source = ClipSource(store, facts["clips_version"], None, options.where)
+    clips = listed(source, options.compression, options, files)
+    work = NetworkWork(
+        store, files, facts["run_id"], NETWORK_PRESETS[options.network_preset], options.crops, options.losses,
+        options.reading, options.train, options.packs.slots, options.perceptual_weights, options.init,
+    )  # fmt: skip
+    suitable = len(work.reader().suitable)
+    c = options.crops
+    say(f"{len(clips)} clips seen; crops of {c.crop_frames} frames and {c.crop_px} px are taken of {suitable} of them")
+    with torch.device("meta"):
+        parameters = sum(weight.numel() for weight in CompressionNetwork(work.network).parameters())
+    need = network_estimate(parameters, options.train)
+    say(told(need, options))
+    refuse_unless_room(files.directory, need.disk_bytes)
+    return work
+
+
+# -- what is said
+
+
+def fates_told(plans: Plans, source: ClipSource) -> str:
+    """A funnel of the clips, and how many steps an epoch has."""
+    counts = plans.fates.counts()
+    seen, trained = counts.pop("seen"), counts.pop("trained")
+    lines = [f"{seen} clips seen, {trained} are trained on"]
+    lines += [f"  left out, {reason}: {count}" for reason, count in counts.items()]
+    read = "latents" if plans.clips.has_latents else "pixels"
+    lines.append(f"read as {read}; an epoch is {plans.epoch_steps(0)} steps of {plans.config.slots} packs")
+    lines.append(f"every clip's fate: {plans.directory}")
+    return "\n".join(lines)
+
+
+def transformer_estimate(options: TrainOptions, work: TransformerWork, plans: Plans) -> Estimate:
+    with torch.device("meta"):
+        model = replace(work, init=None).model()
+        parameters = sum(weight.numel() for weight in trained_parameters(model).values())
+    grids = [[planned.geometry.grid for planned in plans.samples(0, slot)] for slot in range(options.packs.slots)]
+    is_shared = options.train.parallel == "shard" or (options.train.parallel == "auto" and torch.cuda.is_available())
+    shards = options.workers if is_shared else 1
+    budget = options.packs.budget_tokens
+    return estimate(work.trained.transformer, options.train, parameters, grids, budget, WORDS_ASSUMED, shards)
+
+
+def told(need: Estimate, options: TrainOptions) -> str:
+    line = (
+        f"{need.parameters / 1e6:.1f} million parameters are trained; estimated: memory "
+        f"{size_words(need.memory_bytes)} a worker, disk {size_words(need.disk_bytes)}"
+    )
+    if need.step_flops and not torch.cuda.is_available():
+        rate = matmul_flops("cpu", torch.float32)
+        line += (
+            f", time about {duration_words(need.seconds(options.train.steps, rate))} for {options.train.steps} steps"
+        )
+    return line
+
+
+def summary(steps: Sequence[Mapping[str, Any]], files: RunFiles) -> str:
+    if not steps:
+        return f"no step was taken; see {files.directory}"
+    last = [line for line in steps[-50:] if line["loss"] is not None]
+    loss = sum(line["loss"] for line in last) / max(1, len(last))
+    seconds = sum(line["seconds"] for line in steps)
+    tokens = sum(line["tokens"] for line in steps)
+    waiting = sum(line["data_wait"] * line["seconds"] for line in steps) / max(1e-9, seconds)
+    left_out = sum(line["verdict"] != "taken" for line in steps)
+    return (
+        f"{len(steps)} steps in {duration_words(seconds)}, {tokens / max(1e-9, seconds):.0f} tokens/s, "
+        f"{100 * waiting:.1f} % of the time waiting for data; loss {loss:.4f} over the last {len(last)} steps; "
+        f"{left_out} steps left out by the guard, {sum(line['replaced'] for line in steps)} samples replaced\n"
+        f"metrics: tensorboard --logdir {files.events}"
+    )
+
+
+def said_next(options: TrainOptions, result: Path) -> str:
+    if is_network(options):
+        return f"python -m jobs.encode --store {options.store} --network {result}"
+    return f'python -m jobs.sample --run {options.run} --prompt "…" --out sample.mp4'
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""The processes that train together, by Ray Train, and what is seen of them while they do."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.exceptions
+
+from curation.model_files import BadModel
+from curation.store import StoreUnavailable
+from jobs.cluster import connect, cpus
+from jobs.progress import Progress
+from jobs.runs import EXIT_INTERRUPTED, MachineFault, say
+from trainer.checkpoint import BadCheckpoint
+from trainer.reading.slots import NothingReadable
+from trainer.training.crew import Crew
+from trainer.training.files import RunFiles
+from trainer.training.guard import Diverged
+from trainer.training.work import NetworkWork, TransformerWork
+
+__all__ = ["Workers", "run_workers"]
+
+LOOK_S = 1.0
+FORESEEN = BadCheckpoint, BadModel, StoreUnavailable, NothingReadable, Diverged
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """How many processes train together, and what each of them may use; `num_gpus` -1 for one where there is any."""
+
+    workers: int
+    cpus_per_worker: int
+    num_gpus: float
+    restarts: int
+
+
+def work(given: dict[str, Any]) -> None:
+    """What each worker does. Raises what is foreseen, and OSError where a checkpoint cannot be written."""
+    import ray.train
+    import ray.train.torch
+    import torch
+
+    torch.set_num_threads(given["threads"])
+    context = ray.train.get_context()
+    task: TransformerWork | NetworkWork = given["work"]
+    device = str(ray.train.torch.get_device())
+    shared = task.train.context_parallel
+    task.run(Crew(context.get_world_rank(), context.get_world_size(), device, shared))
+
+
+def run_workers(asked: Workers, given: TransformerWork | NetworkWork) -> None:
+    """Place the workers, and show how far they are, until the run has ended or was asked to.
+
+    Raises MachineFault, and what is foreseen of a run; KeyboardInterrupt once a checkpoint has been written.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    connect(is_quiet=True)  # workers speak through the files of the run
+    gpus = ray.cluster_resources().get("GPU", 0.0)
+    gpus_each = (1.0 if gpus else 0.0) if asked.num_gpus < 0 else asked.num_gpus
+    cpus_each = min(asked.cpus_per_worker, cpus())
+    if cpus_each * asked.workers > cpus() or gpus_each * asked.workers > gpus:
+        raise MachineFault(
+            f"workers={asked.workers}: with {cpus_each} CPUs and {gpus_each:g} GPUs each they do not fit in a "
+            f"cluster of {cpus()} CPUs and {gpus:g} GPUs"
+        )
+    each = {"CPU": float(cpus_each)} | ({"GPU": gpus_each} if gpus_each else {})
+    trainer = TorchTrainer(
+        work,
+        train_loop_config={"work": given, "threads": cpus_each},
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpus_each else "gloo"),
+        scaling_config=ScalingConfig(num_workers=asked.workers, use_gpu=bool(gpus_each), resources_per_worker=each),
+        run_config=RunConfig(
+            name="ray-train",
+            storage_path=str(given.files.directory / ".ray"),
+            failure_config=FailureConfig(max_failures=asked.restarts),
+        ),
+    )
+    with showing(given.files, given.train.steps):
+        try:
+            fit_until_asked(trainer.fit, given.files)
+        except ray.train.TrainingFailedError as error:  # type: ignore[attr-defined]
+            raise cause_of(error) from error
+
+
+def fit_until_asked(fit: Callable[[], Any], files: RunFiles) -> None:
+    """Wait for the workers in a thread of its own: in the main one Ray would take interrupts for itself and end them at
+    once. The first interrupt asks them to write a checkpoint and end; a second one is not waited for."""
+    files.stop_file.unlink(missing_ok=True)
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(fit)
+        try:
+            ended.result()
+            return
+        except KeyboardInterrupt:
+            say("interrupted: the workers write a checkpoint and end (interrupt again not to wait)")
+            files.stop_file.touch()
+        try:
+            ended.result()
+        except KeyboardInterrupt:
+            os._exit(EXIT_INTERRUPTED)  # the pool would wait for the workers
+        finally:
+            files.stop_file.unlink(missing_ok=True)
+    raise KeyboardInterrupt
+
+
+def cause_of(error: Exception) -> Exception:
+    """The first of our own errors that workers raised, else a MachineFault that says what they met."""
+    failures = [getattr(e, "cause", e) for e in getattr(error, "worker_failures", {}).values()]
+    for failure in failures:
+        if isinstance(failure, FORESEEN):
+            return failure
+    first = failures[0] if failures else error
+    if isinstance(first, OSError):
+        return MachineFault(str(first))
+    line = (str(first).strip().splitlines() or [""])[-1][:300]
+    return MachineFault(f"a worker met a fault: {type(first).__name__}: {line}")
+
+
+@contextmanager
+def showing(files: RunFiles, steps: int) -> Iterator[None]:
+    """Print progress from the lines that the first worker writes, until the block is left."""
+    progress, ended = Progress("train", steps, 0, unit="steps"), threading.Event()
+    before = {line["step"] for line in files.steps()}
+    progress.skip(len(before), 0)
+
+    def look() -> None:
+        seen = set(before)
+        tail = Tail(files)
+        is_last = False
+        while not is_last:
+            is_last = ended.wait(LOOK_S)
+            for line in tail.lines():
+                if line["step"] not in seen:
+                    seen.add(line["step"])
+                    progress.done(0)
+            progress.show(tail.words(), is_last=is_last)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+class Tail:
+    """The lines of a run's steps as they are added: a long file is not read again and again."""
+
+    def __init__(self, files: RunFiles):
+        self._files, self._read = files, 0
+        self._last: dict[str, Any] = {}
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What is new; all of it where the file was made anew."""
+        file = self._files.steps_file
+        if not file.is_file():
+            return []
+        if file.stat().st_size < self._read:
+            self._read = 0
+        with file.open("rb") as opened:
+            opened.seek(self._read)
+            found = opened.read()
+        whole = found[: found.rfind(b"\n") + 1]
+        self._read += len(whole)
+        lines = [json.loads(line) for line in whole.splitlines()]
+        if lines:
+            self._last = lines[-1]
+        return lines
+
+    def words(self) -> str:
+        if not self._last:
+            return "loading"
+        loss, rate = self._last["loss"], self._last["tokens_per_s"]
+        said = f"loss {loss:.4f}" if loss is not None else "no loss"
+        return f"{said}, {rate:.0f} tokens/s, waiting {100 * self._last['data_wait']:.1f} %"

@@ -129,7 +129,7 @@ def caption(name: str, kind: str, *, model: str = "test", **other: Any) -> Capti
 def write_latents(store: Store, rows: Sequence[dict[str, Any]]) -> None:
     """Rows with `input_id`, `kind`, `network_id` and `values`, an array; a clip's has its size in pixels, too."""
     common = {"dtype": "float16", "rate_num": 8, "rate_den": 1, "run_id": "run-test"}
-    listed = [common | {"latent_id": f"latent {n}"} | row for n, row in enumerate(rows)]
+    listed = [common | {"latent_id": f"latent of {row['input_id']}"} | row for row in rows]
     values: list[NDArray[np.float16]] = [np.asarray(row.pop("values"), np.float16) for row in listed]
     for row, value in zip(listed, values, strict=True):
         row["latent_shape"] = list(value.shape)

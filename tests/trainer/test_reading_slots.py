@@ -19,8 +19,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from captioner.captions import write_captions
 from curation.store import Store, StoreUnavailable
-from tests.reading_stores import TINY, MadeClip, config_of, made_store, plans_of, write_latents
+from tests.reading_stores import TINY, MadeClip, add_clips, caption, config_of, made_store, plans_of, write_latents
 from trainer.draws import Key, MaskConfig, draw_noise, draw_normal
 from trainer.epoch import EpochConfig
 from trainer.geometry import FitConfig
@@ -42,7 +43,12 @@ PLACES = [(step, slot) for step in range(3) for slot in range(2)]
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return made_store(tmp_path_factory.mktemp("slots"), CLIPS)
+    folder = tmp_path_factory.mktemp("slots")
+    store = made_store(folder, CLIPS[:4])
+    add_clips(store, folder, CLIPS[4:6])
+    add_clips(store, folder, CLIPS[6:])
+    write_captions(store, [caption(clip.name, kind) for clip in CLIPS[4:] for kind in clip.captions], "run-test")
+    return store
 
 
 @pytest.fixture(scope="module")
@@ -347,7 +353,8 @@ def encoded_store(folder: Path) -> tuple[Store, dict[str, np.ndarray]]:
         rows.append({"input_id": row["caption_id"], "kind": "text", "network_id": "enc", "values": values[row["text"]]})
     values[""] = rng.normal(size=(1, 16))
     rows.append({"input_id": "", "kind": "text", "network_id": "enc", "values": values[""]})
-    write_latents(store, rows)
+    for start in range(0, len(rows), 5):  # fragments, of which a row's address is made and its id is not
+        write_latents(store, rows[start : start + 5])
     return store, {name: value.astype(np.float16).astype(np.float32) for name, value in values.items()}
 
 

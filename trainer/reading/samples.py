@@ -165,10 +165,11 @@ def read_arrays(store: Store, table: lance.LanceDataset, row_ids: Sequence[int])
     asked = f"_rowid IN ({','.join(map(str, wanted))})"
     try:
         shapes = table.to_table(columns=["latent_shape", "dtype"], filter=asked, with_row_id=True).to_pylist()
-        blobs = dict(table.read_blobs("latent", ids=wanted))
+        found = table.read_blobs("latent", ids=wanted, preserve_order=True)  # by address, which is not the id
     except (OSError, ValueError) as error:
         raise gone(store, table, "latents", error) from error
     said = {row["_rowid"]: row for row in shapes}
+    blobs = dict(zip(wanted, (data for _, data in found), strict=True))
     return [_array(said.get(row), blobs.get(row)) for row in row_ids]
 
 

@@ -47,9 +47,10 @@ def compact(options: CompactOptions) -> int:
     store.open("clips")  # before anything is made: a wrong path must not become a new store
     with (
         job_run(store, "compact", options, lease_name="clips") as run,
-        # jobs.score and jobs.caption write under these what is rewritten here.
+        # jobs.score, jobs.caption and jobs.encode write under these what is rewritten here.
         Lease.take(store, "model_scores", run.run_id, tell=say),
         Lease.take(store, "captions", run.run_id, tell=say),
+        Lease.take(store, "latents", run.run_id, tell=say),
     ):
         run.counts = store.compact(options.keep_versions_days)
         run.counts |= index_embeddings(store, options.keep_versions_days)

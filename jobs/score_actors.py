@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import ray
 import ray.exceptions
@@ -19,7 +19,7 @@ from curation.store import Store, StoreUnavailable
 from jobs.cluster import connect, cpus
 from jobs.runs import MachineFault
 
-__all__ = ["Showing", "batches_of", "ready", "start_actors"]
+__all__ = ["Showing", "Supply", "batches_of", "ready", "start_actors"]
 
 # One batch is with the models, one is being decoded, one waits.
 BATCHES_AN_ACTOR = 3
@@ -27,6 +27,9 @@ BATCHES_AN_ACTOR = 3
 REVIVE_S = 600.0
 # Where so many batches came to nothing and none to anything, no other will.
 HOPELESS_BATCHES = 4
+
+Wanted = TypeVar("Wanted")
+Made = TypeVar("Made")
 
 
 class ScoreActor:
@@ -48,8 +51,11 @@ class ScoreActor:
         return self._scorer.score(store, version, wanted)
 
 
-def start_actors(asked: AskedModels, *, cpus_per_actor: int, gpus_per_actor: float, at_most: int) -> list[Any]:
-    """As many as there is room for; `gpus_per_actor` -1 for one where the cluster has any.
+def start_actors(
+    asked: Any, *, cpus_per_actor: int, gpus_per_actor: float, at_most: int, of: type = ScoreActor
+) -> list[Any]:
+    """As many as there is room for of a class that is made from (asked, device, threads); `gpus_per_actor` -1 for one
+    where the cluster has any.
 
     Raises MachineFault where there is room for none.
     """
@@ -61,15 +67,15 @@ def start_actors(asked: AskedModels, *, cpus_per_actor: int, gpus_per_actor: flo
     if num_gpus > gpus:
         raise MachineFault(f"an actor asks for {num_gpus:g} GPUs and the cluster has {gpus:g}; give --num-gpus 0")
     room = int(min(cpus() // num_cpus, gpus / num_gpus if num_gpus else cpus()))
-    kind: Any = ray.remote(ScoreActor)
+    kind: Any = ray.remote(of)
     # Two calls at once: one decodes while the other's frames are with the models.
     actor = kind.options(num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=-1, max_concurrency=2)
     device = "cuda" if num_gpus else "cpu"
     return [actor.remote(asked, device, num_cpus) for _ in range(max(1, min(room, at_most)))]
 
 
-def ready(actors: Sequence[Any]) -> EmbeddingModel | None:
-    """Wait for the models to be loaded. Raises BadModel, MachineFault."""
+def ready(actors: Sequence[Any]) -> Any:
+    """Wait for the models to be loaded; what an actor says of its own. Raises BadModel, MachineFault."""
     try:
         return ray.get([actor.ready.remote() for actor in actors])[0]
     except BadModel as error:
@@ -78,10 +84,10 @@ def ready(actors: Sequence[Any]) -> EmbeddingModel | None:
         raise MachineFault(f"an actor could not start: {one_line(error)}") from error
 
 
-def batches_of(chunks: Iterator[list[WantedClip]], size: int) -> Iterator[list[WantedClip]]:
-    batch: list[WantedClip] = []
-    for clip in chain.from_iterable(chunks):
-        batch.append(clip)
+def batches_of(chunks: Iterator[list[Wanted]], size: int) -> Iterator[list[Wanted]]:
+    batch: list[Wanted] = []
+    for one in chain.from_iterable(chunks):
+        batch.append(one)
         if len(batch) == size:
             yield batch
             batch = []
@@ -89,39 +95,44 @@ def batches_of(chunks: Iterator[list[WantedClip]], size: int) -> Iterator[list[W
         yield batch
 
 
-class Showing:
-    """Keeps every actor supplied. A batch whose actor died is shown again clip by clip when all else is done, one at a
-    time, so that a clip that kills its actor costs only itself."""
+class Supply(Generic[Wanted, Made]):
+    """Keeps every actor supplied. A batch whose actor died is worked on again one by one when all else is done, one at
+    a time, so that what kills its actor costs only itself."""
 
-    def __init__(self, actors: Sequence[Any], store: Store, version: int):
-        self._actors, self._store, self._version = actors, store, version
-        self._in_flight: dict[ray.ObjectRef, tuple[int, list[WantedClip]]] = {}
-        self._suspects: list[WantedClip] = []
+    def __init__(self, actors: Sequence[Any]):
+        self._actors = actors
+        self._in_flight: dict[ray.ObjectRef, tuple[int, list[Wanted]]] = {}
+        self._suspects: list[Wanted] = []
         self._hopeless = 0
 
-    def all(self, batches: Iterator[list[WantedClip]]) -> Iterator[list[ScoredClip]]:
-        """What became of each batch, in any order; an empty list now and then, as a moment to commit."""
+    def call(self, actor: Any, batch: list[Wanted]) -> ray.ObjectRef:
+        raise NotImplementedError
+
+    def nothing(self, killers: Sequence[Wanted] = ()) -> Made:
+        """What is made of an empty batch, or of one that killed its worker."""
+        raise NotImplementedError
+
+    def fault_of(self, made: Made) -> str | None:
+        """Why nothing came of a batch, if nothing did and the batch is not to blame."""
+        raise NotImplementedError
+
+    def all(self, batches: Iterator[list[Wanted]]) -> Iterator[Made]:
+        """What became of each batch, in any order; that of an empty one now and then, as a moment to commit."""
         for batch in batches:
             while (actor := self._free_actor()) is None:
                 yield from self._finished()
-            self._submit(actor, batch)
+            self._in_flight[self.call(self._actors[actor], batch)] = actor, batch
         while self._in_flight:
             yield from self._finished()
-        for clip in self._suspects:
-            yield self._alone(clip)
+        for one in self._suspects:
+            yield self._alone(one)
 
     def _free_actor(self) -> int | None:
         load = Counter(actor for actor, _ in self._in_flight.values())
         actor = min(range(len(self._actors)), key=lambda number: load[number])
         return actor if load[actor] < BATCHES_AN_ACTOR else None
 
-    def _submit(self, actor: int, batch: list[WantedClip]) -> None:
-        self._in_flight[self._call(actor, batch)] = actor, batch
-
-    def _call(self, actor: int, batch: list[WantedClip]) -> ray.ObjectRef:
-        return self._actors[actor].score.remote(self._store, self._version, batch)
-
-    def _finished(self) -> Iterator[list[ScoredClip]]:
+    def _finished(self) -> Iterator[Made]:
         done, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=1.0)
         for ref in done:
             actor, batch = self._in_flight.pop(ref)
@@ -130,14 +141,14 @@ class Showing:
             except ray.exceptions.RayActorError:
                 self._suspects += batch
                 self._revive(actor)
-        yield []
+        yield self.nothing()
 
-    def _alone(self, clip: WantedClip) -> list[ScoredClip]:
+    def _alone(self, one: Wanted) -> Made:
         try:
-            return self._result(self._call(0, [clip]))
+            return self._result(self.call(self._actors[0], [one]))
         except ray.exceptions.RayActorError:
             self._revive(0)
-            return [ScoredClip(clip.row["clip_id"], fault="worker_died")]
+            return self.nothing([one])
 
     def _revive(self, actor: int) -> None:
         """Wait until Ray has started an actor again: until then it refuses every call. Raises MachineFault."""
@@ -151,10 +162,10 @@ class Showing:
                     raise MachineFault(f"an actor does not come up again: {one_line(error)}") from error
                 time.sleep(0.5)
 
-    def _result(self, ref: ray.ObjectRef) -> list[ScoredClip]:
+    def _result(self, ref: ray.ObjectRef) -> Made:
         """Raises RayActorError where the actor died, and StoreUnavailable, BadModel, MachineFault."""
         try:
-            scored = ray.get(ref)
+            made: Made = ray.get(ref)
         except BadModel as error:
             raise as_raised(error) from None
         except (StoreUnavailable, ray.exceptions.RayActorError):
@@ -163,10 +174,28 @@ class Showing:
             raise MachineFault(f"a worker could not go on: {error}") from error
         except ray.exceptions.RayError as error:
             raise MachineFault(f"a worker met a fault: {error}") from error
-        self._hopeless = self._hopeless + 1 if all(clip.fault for clip in scored) else -sys.maxsize
+        fault = self.fault_of(made)
+        self._hopeless = self._hopeless + 1 if fault else -sys.maxsize
         if self._hopeless >= HOPELESS_BATCHES:
-            raise MachineFault(f"none of the first clips could be shown to the models: {scored[0].fault}")
-        return scored
+            raise MachineFault(f"the models could cope with none of what they were given first: {fault}")
+        return made
+
+
+class Showing(Supply[WantedClip, list[ScoredClip]]):
+    """Shows clips to the models of ScoreActors."""
+
+    def __init__(self, actors: Sequence[Any], store: Store, version: int):
+        super().__init__(actors)
+        self._store, self._version = store, version
+
+    def call(self, actor: Any, batch: list[WantedClip]) -> ray.ObjectRef:
+        return actor.score.remote(self._store, self._version, batch)
+
+    def nothing(self, killers: Sequence[WantedClip] = ()) -> list[ScoredClip]:
+        return [ScoredClip(clip.row["clip_id"], fault="worker_died") for clip in killers]
+
+    def fault_of(self, made: list[ScoredClip]) -> str | None:
+        return made[0].fault if all(clip.fault for clip in made) else None
 
 
 def as_raised(error: BadModel) -> Exception:

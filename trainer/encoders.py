@@ -121,7 +121,7 @@ class ClipEncoder:
 class TextEncoder:
     """A loaded text encoder. One text at a time, so that each has the very numbers that it has alone."""
 
-    def __init__(self, asked: AskedTexts, device: str, threads: int):
+    def __init__(self, asked: AskedTexts, device: str):
         """Raises BadModel, as ClipEncoder does."""
         self._encoder = PretrainedTextEncoder.load(asked.encoder, max_tokens=asked.max_tokens, device=device)
         _refuse_other(self._encoder.encoder_id, asked.encoder_id)

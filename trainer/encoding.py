@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from math import prod
 from typing import Any, Protocol, TypeVar
 
 import pyarrow.compute as pc
@@ -32,12 +33,14 @@ __all__ = [
     "WantedText",
     "clip_latent_id",
     "clip_rate",
+    "latent_bytes",
     "text_latent_id",
     "wanted_clips",
     "wanted_texts",
 ]
 
 LOOK_UP_ROWS = 10_000
+VALUE_BYTES = 2  # float16
 RATE_COLUMNS = ("start_pts", "end_pts", "time_base_num", "time_base_den")
 CLIP_COLUMNS = tuple(dict.fromkeys((*PIXEL_COLUMNS, *RATE_COLUMNS)))
 NTSC = Fraction(1000, 1001)
@@ -51,10 +54,11 @@ UNFIT = ("too_short", "too_small", "too_long")
 
 @dataclass(frozen=True, slots=True)
 class AskedClips:
-    """Latents of clips: the network as `space_of` takes it, the id that it has in the driver, and at what size."""
+    """Latents of clips: the network as `space_of` takes it, what it is in the driver, and at what size."""
 
     network: str
     network_id: str
+    latent_channels: int
     compression: Compression
     fit: FitConfig
 
@@ -123,6 +127,11 @@ def clip_latent_id(row: Mapping[str, Any], network_id: str, geometry: Geometry) 
     """Of a row with `PIXEL_COLUMNS`."""
     size = geometry.frames, geometry.height, geometry.width
     return digest("latent", row["clip_id"], network_id, *size, *_box(row))
+
+
+def latent_bytes(clip: WantedClip, asked: AskedClips) -> int:
+    """How large its latent will be."""
+    return VALUE_BYTES * asked.latent_channels * prod(clip.geometry.latent_size) if clip.geometry else 0
 
 
 def text_latent_id(caption_id: str, encoder_id: str) -> str:

@@ -27,6 +27,7 @@ from trainer.encoding import (
     AskedTexts,
     WantedClip,
     clip_rate,
+    latent_bytes,
     text_latent_id,
     wanted_clips,
     wanted_texts,
@@ -44,7 +45,7 @@ RUN = "run-in-process"
 
 def asked_of(space: PixelSpace = SPACE, fit: FitConfig = FIT) -> AskedClips:
     compression = Compression(ratio_time=1, ratio_space=space.ratio_space, patch_time=1, patch_space=2)
-    return AskedClips(space.network_id, space.network_id, compression, fit)
+    return AskedClips(space.network_id, space.network_id, space.latent_channels, compression, fit)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,8 @@ def rows_of(store: Store) -> list[dict[str, Any]]:
     columns = [name for name in table.schema.names if name != "latent"]
     rows = table.to_table(columns=columns, with_row_id=True).to_pylist()
     made = [row["_rowid"] for row in rows if row["failure"] is None]
-    blobs = dict(table.read_blobs("latent", ids=made)) if made else {}
+    found = table.read_blobs("latent", ids=made, preserve_order=True) if made else []  # by address, not by id
+    blobs = {row: data for row, (_, data) in zip(made, found, strict=True)}
     for row in rows:
         row["latent"] = blobs.get(row.pop("_rowid"))
     return rows
@@ -132,6 +134,7 @@ def test_a_row_is_a_clip_s_pixels_in_the_network_s_space(store: Store) -> None:
     assert [(one.latent_id, one.stored_bytes) for one in batch.latents] == [
         (clip.latent_id, len(rows[clip.latent_id]["latent"])) for clip in wanted
     ]
+    assert [one.stored_bytes for one in batch.latents] == [latent_bytes(clip, asked) for clip in wanted]
     blobs = store.open("clips").take_blobs("video", ids=[clip.row_id for clip in wanted])
     for clip, blob in zip(wanted, blobs, strict=True):
         row, geometry = rows[clip.latent_id], clip.geometry
@@ -275,7 +278,7 @@ def test_texts_are_read_once_each_and_alone(tmp_path: Path) -> None:
     assert {one.caption_id: one.text for one in wanted} == {"": ""} | {one.caption_id: one.text for one in whole}
     assert counts == {"seen": 4}
 
-    batch = TextEncoder(asked, "cpu", 1).encode(store, version, RUN, wanted)
+    batch = TextEncoder(asked, "cpu").encode(store, version, RUN, wanted)
     store.commit_latents(batch.fragments)
     rows = {row["input_id"]: row for row in rows_of(store)}
     encoder = PretrainedTextEncoder.load(directory, max_tokens=8)

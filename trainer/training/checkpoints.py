@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, distributed
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
@@ -91,7 +92,7 @@ class Checkpoints:
             writing.future.result()
             if self._crew.rank == 0:
                 self._name(writing.checkpoint)
-        except Exception as error:  # a full disk comes as errors of several kinds, wrapped by the library
+        except (Exception, CheckpointException) as error:  # a full disk comes as errors of several kinds
             shutil.rmtree(self._partial(writing.checkpoint.step), ignore_errors=True)
             raise self._failed(writing.checkpoint, error) from error
 
@@ -115,15 +116,15 @@ class Checkpoints:
     def _partial(self, step: int) -> Path:
         return self._directory / f".step-{step:08d}"
 
-    def _failed(self, checkpoint: Checkpoint, error: Exception) -> OSError:
+    def _failed(self, checkpoint: Checkpoint, error: BaseException) -> OSError:
         newest = newest_checkpoint(self._directory)
         last = f"the last good one is {newest[0]}" if newest else "there is none before it"
         text = f"{error} {error.__cause__ or ''}"
-        why = "no space is left on the device; free some" if "No space left" in text else _first_line(error)
+        why = "no space is left on the device; free some" if "No space left" in text else _last_line(error)
         return OSError(f"{self._directory}: the checkpoint of step {checkpoint.step} cannot be written: {why}; {last}")
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return (lines or [type(error).__name__])[-1].strip()[:300]
 
@@ -162,5 +163,5 @@ def load_checkpoint(folder: Path, state: Mapping[str, Tensor], crew: Crew) -> No
     """Fill a run's tensors, whatever number of processes wrote them. Raises BadCheckpoint."""
     try:
         load(dict(state), storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=crew.size == 1)
-    except Exception as error:  # files that do not fit raise errors of many kinds, none of them a fault of ours
-        raise BadCheckpoint(f"{folder}: does not fit this run ({_first_line(error)}); give another --run") from error
+    except (Exception, CheckpointException) as error:  # files that do not fit raise errors of many kinds
+        raise BadCheckpoint(f"{folder}: does not fit this run ({_last_line(error)}); give another --run") from error

@@ -12,6 +12,7 @@ RUN/stop                   asks a run to write a checkpoint and end
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -94,8 +95,13 @@ class RunFiles:
         return lines
 
     def add_step(self, line: dict[str, Any]) -> None:
-        with self.steps_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        """Raises OSError that says what to do."""
+        try:
+            with self.steps_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            why = f"{error.strerror}; free some space" if error.errno == errno.ENOSPC else error.strerror
+            raise OSError(f"{self.steps_file}: cannot be written: {why}; the last checkpoint stays") from error
 
     def forget_steps_from(self, step: int) -> None:
         """Lines of steps that will be taken again, and a last line that a kill cut short."""

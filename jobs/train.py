@@ -27,7 +27,7 @@ from jobs.progress import duration_words, size_words
 from jobs.runs import EXIT_CODES, exit_code_of, recorded_run, say
 from jobs.train_options import TrainOptions
 from jobs.train_workers import Workers, run_workers
-from trainer.checkpoint import CONFIG, WEIGHTS, BadCheckpoint
+from trainer.checkpoint import CONFIG, WEIGHTS, BadCheckpoint, read_config
 from trainer.epoch import EpochConfig
 from trainer.latents import LatentSpace, space_of
 from trainer.model.trained import Trained
@@ -165,6 +165,8 @@ def transformer_work(options: TrainOptions, store: Store, files: RunFiles, facts
     text_width = embedding_width(store, facts, encoder_id) if encoder_id else None
     transformer = options.model.config(space, text_width)
     trained = Trained(transformer, options.flow, space.network_id, encoder_id)
+    if options.init and read_config(options.init, Trained).transformer != transformer:
+        raise BadCheckpoint(f"init={options.init}: is of another config than the one asked for; see its config.json")
     listed(source, transformer.compression, options, files)
     packs, seed = options.packs, options.train.seed
     epochs = EpochConfig(options.fit, packs.config, transformer.compression, seed, 0, packs.slots, packs.picture_share)

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-__all__ = ["CONFIG", "WEIGHTS", "BadCheckpoint", "load_weights", "read_checkpoint", "write_checkpoint"]
+__all__ = ["CONFIG", "WEIGHTS", "BadCheckpoint", "load_weights", "read_checkpoint", "read_config", "write_checkpoint"]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 HASH = "config_sha256"  # in the metadata of the weights
@@ -70,7 +70,7 @@ def _part(path: Path) -> Path:
 
 def read_checkpoint(directory: Path, config_type: type[Config]) -> tuple[Config, dict[str, torch.Tensor]]:
     """The config and the tensors, on the CPU. Raises BadCheckpoint."""
-    config = _read_config(directory / CONFIG, config_type)
+    config = read_config(directory, config_type)
     weights = directory / WEIGHTS
     try:
         with safe_open(weights, "pt") as file:
@@ -86,7 +86,9 @@ def read_checkpoint(directory: Path, config_type: type[Config]) -> tuple[Config,
         ) from error
 
 
-def _read_config(path: Path, config_type: type[Config]) -> Config:
+def read_config(directory: Path, config_type: type[Config]) -> Config:
+    """The config alone. Raises BadCheckpoint."""
+    path = directory / CONFIG
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(said, dict):

@@ -85,14 +85,14 @@ class NetworkLearner:
         count = len(batch)
         error = (again_BCTHW.detach() - x_BCTHW).square().mean()
         shown = {
-            "reconstruction": float(parts.reconstruction),
-            "kl": float(parts.kl),
+            "reconstruction": float(parts.reconstruction.detach()),
+            "kl": float(parts.kl.detach()),
             "psnr_db": float(10 * torch.log10(4 / error.clamp(min=1e-10))),
         }
         if self._perceptual:
-            shown["perceptual"] = float(parts.perceptual)
+            shown["perceptual"] = float(parts.perceptual.detach())
         if self._adversary:
-            shown["adversarial"] = float(parts.adversarial)
+            shown["adversarial"] = float(parts.adversarial.detach())
         return SlotLoss(parts.total * count, {name: (value * count, count) for name, value in shown.items()})
 
     def _parts(self, x_BCTHW: Tensor, again_BCTHW: Tensor, posterior: Posterior) -> LossParts:

@@ -1,0 +1,199 @@
+"""Training as its users start it: killed and gone on with to the bit, stopped in order, refused in words."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from curation.store import Store
+from jobs import sample, train
+from jobs.train_options import TrainOptions
+from tests.jobs.running import descendants, end, run, start, wait_until
+from tests.reading_stores import MadeClip, made_store
+from trainer.media_files import read_info
+from trainer.training.crew import ALONE
+from trainer.training.files import RunFiles
+from trainer.training.work import TransformerWork
+
+JOB = "jobs.train"
+STEPS = 30
+SMALL = [
+    *("--network", "pixels-8", "--max-tokens", "64", "--min-side-px", "32", "--budget-tokens", "128", "--slots", "2"),
+    *("--width", "32", "--depth", "2", "--head-width", "16", "--mlp-width", "64", "--text-width", "16"),
+    *("--patch-space", "2", "--warmup-steps", "2", "--learning-rate", "1e-3", "--cpus-per-worker", "1"),
+    *("--checkpoint-steps", "4", "--sample-steps", "0", "--read-workers", "0"),
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    clips = [
+        MadeClip(f"clip-{n}", level=40 + 20 * n, width=64 + 16 * (n % 3), frames=9 + 4 * (n % 3)) for n in range(8)
+    ]
+    return made_store(tmp_path_factory.mktemp("training"), clips)
+
+
+def options_of(store: Store, directory: Path, steps: int = STEPS) -> list[str]:
+    return ["--store", store.uri, "--run", str(directory), *SMALL, "--steps", str(steps)]
+
+
+def steps_taken(directory: Path) -> int:
+    return len(RunFiles(directory).steps())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(store: Store, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    """The losses of the same run in this process, without Ray."""
+    files = RunFiles(tmp_path_factory.mktemp("undisturbed"))
+    from jobs.cli import parse
+
+    options = parse(TrainOptions, prog="train", argv=options_of(store, files.directory))
+    work: TransformerWork = train.transformer_work(options, store, files, train.facts_of(options, store, files))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    work.run(ALONE)
+    torch.set_num_threads(before)
+    return [line["loss"] for line in files.steps()]
+
+
+def train_workers(pid: int) -> list[int]:
+    return [number for number, command in descendants(pid).items() if "RayTrainWorker" in command]
+
+
+@pytest.mark.slow
+def test_killed_workers_and_drivers_cost_nothing(store: Store, undisturbed: list[float], tmp_path: Path) -> None:
+    """A worker is killed and started again by Ray, then the driver, whose command is given again: the same losses, to
+    the bit; then a model that can be sampled from, and nothing left to do."""
+    directory = tmp_path / "run"
+    command = [JOB, *options_of(store, directory)]
+    driver = start(*command)
+    wait_until(lambda: steps_taken(directory) > 5, driver, "some steps")
+    for number in train_workers(driver.pid):
+        os.kill(number, signal.SIGKILL)
+    wait_until(lambda: steps_taken(directory) > 12, driver, "steps after the worker was killed")
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    code, output = run(*command)
+    assert code == 0, output
+    assert "8 clips seen, 8 are trained on" in output
+    assert "million parameters are trained; estimated: memory" in output
+    assert [line["loss"] for line in RunFiles(directory).steps()] == undisturbed
+
+    code, output = run(*command)
+    assert code == 0, output
+    assert "nothing to do" in output
+    file = tmp_path / "sample.png"
+    asked = ["--width", "40", "--height", "24", "--seconds", "0.5", "--fps", "8", "--steps", "2"]
+    assert sample.main(["--run", str(directory), "--prompt", "a ramp", "--out", str(file), *asked]) == 0
+    assert read_info(file)["prompt"] == "a ramp"
+    states = store.open("runs").to_table(columns=["job", "state"], filter="job = 'train'").to_pylist()
+    assert "finished" in {row["state"] for row in states}
+
+
+@pytest.mark.slow
+def test_it_is_stopped_in_order_and_two_workers_go_on_with_it(
+    store: Store, undisturbed: list[float], tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    command = [JOB, *options_of(store, directory)]
+    driver = start(*command)
+    wait_until(lambda: steps_taken(directory) > 4, driver, "some steps")
+    driver.send_signal(signal.SIGTERM)
+    code, output = end(driver)
+    assert code == 130, output
+    assert "interrupted: the workers write a checkpoint and end" in output
+    stopped = steps_taken(directory)
+    assert stopped < STEPS
+    assert (RunFiles(directory).checkpoints / f"step-{stopped:08d}").is_dir()
+    code, output = run(*command, "--workers", "2")
+    assert code == 0, output
+    assert [line["loss"] for line in RunFiles(directory).steps()] == pytest.approx(undisturbed, rel=1e-4)
+
+
+# -- what is refused, before Ray is started
+
+
+def without_captions(store: Store, directory: Path) -> None:
+    shutil.rmtree(store.table_uri("captions"))
+
+
+def without_kept_clips(store: Store, directory: Path) -> None:
+    store.open("clips").update({"keep": "false", "reason": "'static'"})
+
+
+def with_something_else_in_the_run(store: Store, directory: Path) -> None:
+    directory.mkdir()
+    (directory / "holiday.jpg").touch()
+
+
+def with_a_run_of_other_options(store: Store, directory: Path) -> None:
+    files = RunFiles(directory)
+    files.write_facts({"options": {"seed": 5}, "clips_version": 1})
+
+
+def with_a_version_that_is_gone(store: Store, directory: Path) -> None:
+    options = train.parse(TrainOptions, prog="train", argv=options_of(store, directory))
+    directory.mkdir()
+    facts = train.facts_of(options, store, RunFiles(directory))
+    RunFiles(directory).write_facts({**facts, "clips_version": 10_000})
+
+
+def nothing(store: Store, directory: Path) -> None:
+    pass
+
+
+Spoil = Callable[[Store, Path], None]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "more", "code", "words"),
+    [
+        (without_captions, [], 4, "has no captions; make some with jobs.caption"),
+        (without_kept_clips, [], 2, "no clip can be trained on: rejected_static 2"),
+        (with_something_else_in_the_run, [], 2, "holds something else (holiday.jpg); give another --run"),
+        (with_a_run_of_other_options, [], 2, "began with other options"),
+        (with_a_version_that_is_gone, [], 4, "version 10000 of 'clips' is gone"),
+        (nothing, ["--network", "no/such/dir"], 2, "no/such/dir"),
+        (nothing, ["--network", "pixels-3"], 2, "ratio_space=3: must be one of 2, 4, 8"),
+        (nothing, ["--init", "no/such/dir"], 2, "no/such/dir/config.json: is missing"),
+        (nothing, ["--latents", "True"], 2, "has none of network pixels-8; make them with jobs.encode"),
+        (nothing, ["--max-tokens", "3"], 2, "no clip can be trained on: too_long 2"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], spoil: Spoil, more: list[str], code: int, words: str
+) -> None:
+    store = made_store(tmp_path, [MadeClip("one"), MadeClip("two", level=150)])
+    directory = tmp_path / "run"
+    spoil(store, directory)
+    assert train.main([*options_of(store, directory), *more]) == code
+    assert words in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changed", "rule"),
+    [
+        ({"network": None}, "network: give the compression network"),
+        ({"what": "network"}, "network: is what is trained"),
+        ({"lora_rank": 4}, "lora_rank=4: needs a model to begin with"),
+        ({"workers": 3}, "slots=8: must be a multiple of the 3 that read"),
+        ({"num_gpus": -2.0}, "num_gpus=-2.0"),
+        ({"text_encoder": "t5", "prompts": ("a",)}, "prompts: are read by the encoder that is trained along"),
+    ],
+)
+def test_impossible_options_are_refused(changed: dict[str, Any], rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        TrainOptions(**{"store": "s", "run": Path("r"), "network": "pixels-4", **changed})
+
+
+def test_two_commands_do_not_train_one_run(store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with train.only_one(RunFiles(tmp_path)):
+        assert train.main(options_of(store, tmp_path)) == 2
+    assert "another command trains it; let it finish, or stop it" in capfd.readouterr().err

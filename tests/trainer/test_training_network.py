@@ -1,0 +1,75 @@
+"""The compression network in the same loop, with and without an adversary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training_runs import CONFIG, SLOTS, losses
+from trainer.network.compression import CompressionNetwork
+from trainer.network.config import NetworkConfig
+from trainer.network.losses import LossWeights
+from trainer.training.config import TrainConfig
+from trainer.training.crew import ALONE
+from trainer.training.files import RunFiles
+from trainer.training.loop import Run, Training, train
+from trainer.training.network_learner import NetworkLearner, make_adversary
+
+TINY = NetworkConfig(
+    latent_channels=4,
+    patch_px=4,
+    widths=(8, 16),
+    time_strides=(2,),
+    space_strides=(2,),
+    encoder_blocks=(1, 1),
+    decoder_blocks=(1, 1),
+)
+PLAIN = LossWeights("mse", kl=1e-4)
+JUDGED = LossWeights("mse", kl=1e-4, adversarial=0.1)
+MUON = replace(CONFIG, optimizer="muon", steps=6, checkpoint_steps=2, learning_rate=1e-3)
+
+
+def read(places: Iterable[tuple[int, int]]) -> Iterator[Tensor]:
+    for step, slot in places:
+        generator = torch.Generator().manual_seed(10 * step + slot)
+        smooth = torch.rand(2, 3, 1, 4, 4, generator=generator)
+        shown = torch.nn.functional.interpolate(smooth, (3, 32, 32), mode="trilinear")
+        yield (255 * shown).to(torch.uint8)
+
+
+def run_with(directory: Path, weights: LossWeights, config: TrainConfig = MUON, stop_after: int | None = None) -> Run:
+    torch.manual_seed(0)
+    adversary = make_adversary(config, "cpu") if weights.adversarial else None
+    learner = NetworkLearner(CompressionNetwork(TINY), weights, config, ALONE, None, adversary)
+    return train(Training(config, RunFiles(directory), "run", "plan", SLOTS, stop_after=stop_after), learner, read)
+
+
+@pytest.mark.parametrize("weights", [PLAIN, JUDGED], ids=["plain", "judged"])
+def test_it_goes_on_to_the_bit_with_its_adversary(tmp_path: Path, weights: LossWeights) -> None:
+    whole = run_with(tmp_path / "whole", weights)
+    run_with(tmp_path / "killed", weights, stop_after=3)
+    resumed = run_with(tmp_path / "killed", weights)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    ours, theirs = whole.state(), resumed.state()
+    assert any("adversary" in name for name in ours) == bool(weights.adversarial)
+    assert all(torch.equal(ours[name].nan_to_num(), theirs[name].nan_to_num()) for name in ours)
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    run_with(tmp_path, PLAIN, replace(MUON, steps=60, checkpoint_steps=60, learning_rate=5e-3))
+    shown = [line["psnr_db"] for line in RunFiles(tmp_path).steps()]
+    assert shown[-1] > shown[0] + 3
+
+
+def test_the_adversary_learns_too(tmp_path: Path) -> None:
+    run = run_with(tmp_path, JUDGED)
+    begun = make_adversary(MUON, "cpu").discriminator.state_dict()
+    state = run.state()
+    moved = [name for name in begun if f"more.adversary.{name}" in state]
+    assert moved
+    assert any(float(state[f"more.adversary.{name}.step"]) == MUON.steps for name in moved)

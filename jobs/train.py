@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ def train(options: TrainOptions) -> int:
     store = Store.at(options.store, options.storage_options)
     store.open("clips")  # before anything is made: a wrong path must not become a new store
     refuse_unless_condition(store, options.where, "train")
+    if options.wandb is not None and find_spec("wandb") is None:
+        raise BadRun(f"wandb={options.wandb}: its package is missing; pip install wandb, or leave it out")
     files = RunFiles(options.run.absolute())
     with only_one(files):
         try:
@@ -174,7 +177,7 @@ def transformer_work(options: TrainOptions, store: Store, files: RunFiles, facts
     say(fates_told(plans, source))
     work = TransformerWork(
         store, files, facts["run_id"], trained, epochs, options.mask, options.mix, options.reading, options.train,
-        str(options.network), Asked((), ()), options.sampling, options.init, options.lora_rank,
+        str(options.network), Asked((), ()), options.sampling, options.init, options.lora_rank, options.wandb,
     )  # fmt: skip
     asked = asked_samples(options, SlotReader(store, plans, transformer, seed, options.mask, options.mix))
     need = transformer_estimate(options, work, plans)
@@ -275,7 +278,7 @@ def network_work(options: TrainOptions, store: Store, files: RunFiles, facts: Ma
     clips = listed(source, options.compression, options, files)
     work = NetworkWork(
         store, files, facts["run_id"], NETWORK_PRESETS[options.network_preset], options.crops, options.losses,
-        options.reading, options.train, options.packs.slots, options.perceptual_weights, options.init,
+        options.reading, options.train, options.packs.slots, options.perceptual_weights, options.init, options.wandb,
     )  # fmt: skip
     suitable = len(work.reader().suitable)
     c = options.crops

@@ -1,7 +1,7 @@
 """What a run leaves on disk. Everything appears whole or not at all, but for lines that are added to.
 
 RUN/run.json               what is trained, on what, how: what a run that goes on must find again
-RUN/plans/                 the clips and the plans of epochs; fates.parquet says what becomes of every clip
+RUN/plans/                 the clips, the plans of epochs, and every clip's fate (Arrow files)
 RUN/checkpoints/step-N/    weights, average, moments as safetensors, and checkpoint.json, which makes it one
 RUN/steps.jsonl            a line a step
 RUN/events/                the same for TensorBoard

@@ -47,6 +47,7 @@ class Training:
     plan_id: str
     slots: int
     preview: Callable[[Run, int], None] = lambda run, step: None
+    wandb_project: str | None = None
     stop_after: int | None = None
     """Steps after which to end as if killed: for tests."""
 
@@ -129,7 +130,7 @@ def begin(training: Training, learner: Learner, crew: Crew) -> Run:
     run.matmul = matmul_flops(crew.device, dtype)
     if crew.rank == 0:
         training.files.directory.mkdir(parents=True, exist_ok=True)
-        run.log = StepLog(training.files, run.step)
+        run.log = StepLog(training.files, run.step, training.wandb_project)
     return run
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import resource
 import time
@@ -51,8 +52,14 @@ def peak_memory_bytes(device: str) -> int:
 class StepLog:
     """The first process's. A run that goes on first forgets what was told of steps that it will take again."""
 
-    def __init__(self, files: RunFiles, first_step: int):
+    def __init__(self, files: RunFiles, first_step: int, wandb_project: str | None = None):
+        """`wandb_project` of Weights & Biases, whose package and login are the user's, is told the same."""
         self._files = files
+        self._wandb: Any = None
+        if wandb_project is not None:
+            wandb: Any = importlib.import_module("wandb")
+            name = files.directory.name
+            self._wandb = wandb.init(project=wandb_project, name=name, id=name, resume="allow", dir=files.directory)
         files.forget_steps_from(first_step)
         self._events = SummaryWriter(str(files.events), purge_step=first_step, flush_secs=10)
 
@@ -63,9 +70,13 @@ class StepLog:
         for name, value in told.items():
             if name != "step" and isinstance(value, int | float):
                 self._events.add_scalar(name, value, line["step"])
+        if self._wandb is not None:
+            self._wandb.log(dict(told), step=line["step"])
 
     def picture(self, name: str, picture_HWC: Any, step: int) -> None:
         self._events.add_image(name, picture_HWC, step, dataformats="HWC")
 
     def close(self) -> None:
         self._events.close()
+        if self._wandb is not None:
+            self._wandb.finish()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -67,8 +69,22 @@ class ReadConfig:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
 
 
-def _reading(reader: SlotReader | CropReader, config: ReadConfig) -> Callable[[Iterable[tuple[int, int]]], Iterator]:
+Place = tuple[int, int]
+
+
+def _reading(reader: SlotReader | CropReader, config: ReadConfig) -> Callable[[Iterable[Place]], Iterator[Any]]:
     return partial(slot_batches, reader, workers=config.read_workers, ahead=config.read_ahead)
+
+
+def _planned_ahead(places: Iterable[Place], plans: Plans, crew: Crew, last: int) -> Iterator[Place]:
+    """The same places; the first process has the next epoch planned beside, so that no reader has to wait for it."""
+    with ThreadPoolExecutor(1) as pool:
+        asked = -1
+        for step, slot in places:
+            if crew.rank == 0 and step >= asked:
+                asked = step + plans.epoch_steps(step)
+                pool.submit(plans.prepare, min(asked, last))
+            yield step, slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +109,7 @@ class TransformerWork:
     sampling: SamplingConfig
     init: Path | None = None
     lora_rank: int = 0
+    wandb_project: str | None = None
 
     def model(self) -> DiffusionTransformer:
         """As the run begins with it. Raises BadCheckpoint, ValueError."""
@@ -122,9 +139,13 @@ class TransformerWork:
         context = Context(group, crew.place, crew.context) if group else None
         learner = TransformerLearner(self.model(), self.trained.flow, space, config, crew, context)
         training = Training(
-            config, self.files, self.run_id, plans.plan_id, self.epochs.slots, partial(self._preview, space), stop_after
+            config, self.files, self.run_id, plans.plan_id, self.epochs.slots, partial(self._preview, space),
+            self.wandb_project, stop_after,
+        )  # fmt: skip
+        reading = _reading(reader, self.reading)
+        run = train(
+            training, learner, lambda places: reading(_planned_ahead(places, plans, crew, config.steps - 1)), crew
         )
-        run = train(training, learner, _reading(reader, self.reading), crew)
         if stop_after is None:
             self._write(run)
         return run
@@ -193,6 +214,7 @@ class NetworkWork:
     slots: int
     perceptual: Path | None = None
     init: Path | None = None
+    wandb_project: str | None = None
 
     def begin(self) -> CompressionNetwork:
         """As the run begins with it. Raises BadCheckpoint."""
@@ -219,7 +241,10 @@ class NetworkWork:
         adversary = make_adversary(self.train, crew.device) if self.weights.adversarial else None
         learner = NetworkLearner(self.begin(), self.weights, self.train, crew, judge, adversary)
         plan_id = reader.clips.clips_id
-        training = Training(self.train, self.files, self.run_id, plan_id, self.slots, stop_after=stop_after)
+        training = Training(
+            self.train, self.files, self.run_id, plan_id, self.slots, wandb_project=self.wandb_project,
+            stop_after=stop_after,
+        )  # fmt: skip
         run = train(training, learner, _reading(reader, self.reading), crew)
         if stop_after is None:
             self._write(run, reader)

@@ -13,7 +13,6 @@ instead mixes neighbours, and costs what reading in order costs.
 from __future__ import annotations
 
 import io
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -22,13 +21,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import lance
 import numpy as np
 
 from benchmarks.figures import finish, footage_files
-from benchmarks.loader_tables import large_store
+from benchmarks.loader_first import PRESET, SMALL_ROWS, first_batches
 from curation.curate import CurateConfig
 from curation.ingest import Footage, find_footage
 from curation.reader import opened, pictures_of
@@ -47,8 +46,6 @@ from trainer.reading.samples import PixelReader
 
 ORDER_TO_REACH, RANDOM_TO_REACH, BYTES_TO_REACH, FIRST_TO_REACH_S = 1.0, 2.0, 1.1, 2.0
 SLOT_CLIPS = 8
-PRESET = "100m"
-SMALL_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +59,7 @@ class Options:
         rows: Of the large table; 0 leaves its part out.
         shard_mb: Of a tar shard. WebDataset's writer begins a new one at 3000 unless told otherwise.
         clip_tokens: Limit of a clip.
+        order_clips: How many are read in order, evenly of all that differ.
         random_clips: How many are read in random order.
         rounds: Of each timing.
         seed: Of all that is random.
@@ -73,7 +71,8 @@ class Options:
     rows: int = 1_000_000
     shard_mb: int = 1000
     clip_tokens: int = 2048
-    random_clips: int = 40
+    order_clips: int = 24
+    random_clips: int = 16
     rounds: int = 5
     seed: int = 20_263
 
@@ -102,6 +101,11 @@ class Material:
     @property
     def trained(self) -> list[int]:
         return np.flatnonzero(self.plans.fates.column("tokens")).tolist()
+
+    def some(self, count: int) -> list[int]:
+        """Clips that differ, from all of the footage, in order."""
+        picked = np.unique(np.linspace(0, self.distinct - 1, min(count, self.distinct)).astype(int))
+        return [self.trained[at] for at in picked.tolist()]
 
 
 def material(options: Options, work: Path) -> Material:
@@ -207,138 +211,98 @@ def bytes_of_shard(material: Material, numbers: Sequence[int]) -> None:
         streamed_to(material.shard, material.files[number].name)
 
 
+class Times(NamedTuple):
+    """Of each round: on the clock, and of all threads' CPU, which what else the machine does hardly changes."""
+
+    wall_s: list[float]
+    cpu_s: list[float]
+
+
 def taking_turns(
     rounds: int, numbers: Sequence[int], material: Material, *ways: Callable[[Material, Sequence[int]], None]
-) -> list[list[float]]:
-    """Seconds of each way in each round; who begins changes."""
-    times: list[list[float]] = [[] for _ in ways]
+) -> list[Times]:
+    """Each way in each round; who begins changes. The first round warms the page cache and is not timed."""
+    times = [Times([], []) for _ in ways]
     for turn in range(rounds + 1):
         for at in np.roll(range(len(ways)), turn).tolist():
-            began_s = time.perf_counter()
+            began_s, began_cpu_s = time.perf_counter(), time.process_time()
             ways[at](material, numbers)
-            if turn:  # the first warms the page cache
-                times[at].append(time.perf_counter() - began_s)
+            if turn:
+                times[at].wall_s.append(time.perf_counter() - began_s)
+                times[at].cpu_s.append(time.process_time() - began_cpu_s)
     return times
 
 
 def in_order(options: Options, material: Material) -> Iterator[tuple[str, float]]:
-    numbers = material.trained[: material.distinct]
+    numbers = material.some(options.order_clips)
     ours, files = taking_turns(options.rounds, numbers, material, from_store, from_files)
-    ratios = [b / a for a, b in zip(ours, files, strict=True)]
+    ratios = sorted(b / a for a, b in zip(ours.wall_s, files.wall_s, strict=True))
+    cpu = min(files.cpu_s) / min(ours.cpu_s)
     print(
-        f"in order, {len(numbers)} clips: {len(numbers) / median(ours):.2f} clips/s from the store, "
-        f"{len(numbers) / median(files):.2f} from files; ratios {', '.join(f'{r:.3f}' for r in sorted(ratios))}",
+        f"in order, {len(numbers)} clips: {len(numbers) / min(ours.wall_s):.2f} clips/s from the store, "
+        f"{len(numbers) / min(files.wall_s):.2f} from files; by rounds {', '.join(f'{r:.3f}' for r in ratios)}; by CPU "
+        f"time {cpu:.3f}",
         flush=True,
     )
-    yield "store_clips_per_s", len(numbers) / median(ours)
-    yield "files_clips_per_s", len(numbers) / median(files)
-    yield "store_to_files", median(ratios)
+    yield "store_clips_per_s", len(numbers) / min(ours.wall_s)
+    yield "files_clips_per_s", len(numbers) / min(files.wall_s)
+    yield "store_to_files", min(files.wall_s) / min(ours.wall_s)
+    yield "store_to_files_cpu", cpu
 
 
 def in_random_order(options: Options, material: Material) -> Iterator[tuple[str, float]]:
     random = np.random.default_rng(options.seed)
     numbers = random.choice(material.trained, options.random_clips, replace=False).tolist()
     size = material.shard.stat().st_size
-    rounds = min(3, options.rounds)
     for name, ways in (("decoded", (from_store, from_shard)), ("bytes", (bytes_of_store, bytes_of_shard))):
-        ours, shard = (median(times) for times in taking_turns(rounds, numbers, material, *ways))
+        ours, shard = taking_turns(min(3, options.rounds), numbers, material, *ways)
+        wall, cpu = median(shard.wall_s) / median(ours.wall_s), median(shard.cpu_s) / median(ours.cpu_s)
         print(
-            f"random order, {name}, {len(numbers)} of {len(material.trained)} clips: {len(numbers) / ours:.2f} clips/s "
-            f"from the store, {len(numbers) / shard:.2f} from a shard of {size / 1e6:.0f} MB: {shard / ours:.2f}",
+            f"random order, {name}, {len(numbers)} of {len(material.trained)} clips: "
+            f"{len(numbers) / median(ours.wall_s):.2f} clips/s from the store, "
+            f"{len(numbers) / median(shard.wall_s):.2f} from a shard of {size / 1e6:.0f} MB: {wall:.2f}; by CPU time "
+            f"{cpu:.2f}",
             flush=True,
         )
-        yield f"store_to_shard_{name}", shard / ours
+        yield f"store_to_shard_{name}", wall
+        yield f"store_to_shard_{name}_cpu", cpu
 
 
 def bytes_read(material: Material) -> Iterator[tuple[str, float]]:
-    numbers = material.trained[: material.distinct]
+    numbers = material.some(material.distinct)
     table = material.reader.table
     table.io_stats_incremental()
     from_store(material, numbers)
     read = table.io_stats_incremental().read_bytes
-    decoded = sum(decoded_bytes(material, number) for number in numbers)
-    whole = sum(material.files[number].stat().st_size for number in numbers)
+    found = [decoded_bytes(material, number) for number in numbers]
+    decoded, beside = (sum(sizes) for sizes in zip(*found, strict=True))
     frames = sum(material.planned(number).geometry.frames for number in numbers)
     promised = sum(material.plans.clips.row(number)["frames"] for number in numbers)
     print(
-        f"bytes: {read} read from the store, {decoded} of packets were decoded, {whole} in the clips; "
+        f"bytes: {read} read from the store; {decoded} of packets were decoded, {beside} of sound lie between them; "
         f"{frames} of {promised} frames are trained on",
         flush=True,
     )
-    yield "read_to_decoded", read / decoded
-    yield "read_to_stored", read / whole
+    yield "read_to_decoded_without_sound", read / decoded
+    yield "read_to_decoded", read / (decoded + beside)
 
 
-def decoded_bytes(material: Material, number: int) -> int:
-    """Of the video packets that a decoder is given until it has given all the frames that are asked for."""
+def decoded_bytes(material: Material, number: int) -> tuple[int, int]:
+    """Of the video packets that a decoder is given until it has given all the frames that are asked for, and of the
+    sound between them, which the clip was cut with."""
     row, wanted = material.plans.clips.row(number), material.planned(number).geometry.frames
-    size = count = 0
+    sizes, count = {True: 0, False: 0}, 0
     with material.files[number].open("rb") as file, opened(file) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        for packet in container.demux(stream):
-            size += packet.size
-            for frame in pictures_of(packet):
-                count += frame.pts is not None and row["video_start_pts"] <= frame.pts < row["video_end_pts"]
+        video = container.streams.video[0]
+        video.codec_context.thread_count = 1
+        for packet in container.demux():
+            sizes[packet.stream is video] += packet.size
+            if packet.stream is video:
+                for frame in pictures_of(packet):  # pyright: ignore[reportArgumentType]
+                    count += frame.pts is not None and row["video_start_pts"] <= frame.pts < row["video_end_pts"]
             if count >= wanted:
                 break
-    return size
-
-
-# The first batch of a large table
-
-CHILD = """
-import sys, time
-began = time.perf_counter()
-from benchmarks.loader import first_batch
-imported = time.perf_counter()
-first_batch(*sys.argv[1:])
-print(imported - began, time.perf_counter() - imported)
-"""
-
-
-def plan_config(clip_tokens: int) -> EpochConfig:
-    return EpochConfig(FitConfig(clip_tokens), PackConfig(4 * clip_tokens), preset(PRESET).compression)
-
-
-def first_batch(uri: str, directory: str, clip_tokens: str, step: str) -> None:
-    """Everything a process does before it has a pack, once the plan is made."""
-    from trainer.reading.slots import SlotReader
-
-    plans = Plans(Path(directory), plan_config(int(clip_tokens)))
-    batch = SlotReader(Store.at(uri), plans, preset(PRESET)).read(int(step), 0)
-    assert not batch.replaced
-    assert batch.pixels
-
-
-def first_batches(options: Options, work: Path) -> Iterator[tuple[str, float]]:
-    for rows in (SMALL_ROWS, options.rows):
-        store, directory = large_store(work / f"rows_{rows}", rows, options.seed), work / f"plan_{rows}"
-        began_s = time.perf_counter()
-        source = ClipSource(store, store.open("clips").version, store.open("captions").version)
-        config = plan_config(options.clip_tokens)
-        list_clips(source, config.compression, options.clip_tokens, directory)
-        plans = Plans(directory, config)
-        plans.prepare(0)
-        made_s = time.perf_counter() - began_s
-        step = plans.epoch_steps(0) // 2
-        runs = [timed_child(store.uri, directory, options.clip_tokens, step) for _ in range(options.rounds)]
-        imports_s, first_s = (median(times) for times in zip(*runs, strict=True))
-        print(
-            f"{rows} rows: plan made in {made_s:.1f} s, once; the first batch of a new process {first_s:.2f} s after "
-            f"{imports_s:.2f} s of imports",
-            flush=True,
-        )
-        yield f"plan_s_{rows}", made_s
-        yield f"imports_s_{rows}", imports_s
-        yield f"first_batch_s_{rows}", first_s
-
-
-def timed_child(uri: str, directory: Path, clip_tokens: int, step: int) -> tuple[float, float]:
-    arguments = [uri, str(directory), str(clip_tokens), str(step)]
-    done = subprocess.run([sys.executable, "-c", CHILD, *arguments], check=True, capture_output=True, text=True)
-    imports_s, first_s = map(float, done.stdout.split()[-2:])
-    return imports_s, first_s
+    return sizes[True], sizes[False]
 
 
 def main() -> int:
@@ -351,7 +315,7 @@ def main() -> int:
         figures |= bytes_read(found)
         figures |= in_random_order(options, found)
         if options.rows:
-            figures |= first_batches(options, work)
+            figures |= first_batches(work, options.rows, options.clip_tokens, options.rounds, options.seed)
     return finished(options, figures)
 
 
@@ -360,7 +324,8 @@ def finished(options: Options, figures: dict[str, float]) -> int:
         f"clips/s from the store to files, in order: {figures['store_to_files']:.3f} (to reach: {ORDER_TO_REACH})",
         f"clips/s from the store to a tar shard, in random order: {figures['store_to_shard_decoded']:.2f} (to reach: "
         f"{RANDOM_TO_REACH}); bytes alone {figures['store_to_shard_bytes']:.0f}",
-        f"bytes read to bytes decoded: {figures['read_to_decoded']:.3f} (to reach: {BYTES_TO_REACH})",
+        f"bytes read to bytes decoded and the sound between: {figures['read_to_decoded']:.3f} (to reach: "
+        f"{BYTES_TO_REACH}); to those decoded alone {figures['read_to_decoded_without_sound']:.3f}",
     ]
     reached = [
         figures["store_to_files"] >= ORDER_TO_REACH,

@@ -140,7 +140,7 @@ def exact_rates(rates: Numbers, errors: Numbers) -> tuple[Numbers, Numbers]:
     whole_error, ntsc_error = np.abs(whole / rates - 1), np.abs(ntsc * 1000 / NTSC / rates - 1)
     is_ntsc = (ntsc_error < whole_error) & (ntsc > 0)
     num, den = np.where(is_ntsc, ntsc * 1000, whole), np.where(is_ntsc, NTSC, 1)
-    is_exact = (np.where(is_ntsc, ntsc_error, whole_error) <= errors / (1 - errors) + 1e-9) & (num > 0)
+    is_exact = (np.where(is_ntsc, ntsc_error, whole_error) <= errors / np.maximum(1 - errors, 1e-9) + 1e-9) & (num > 0)
     others, place = np.unique(rates[~is_exact], return_inverse=True)
     fractions = [_near(Fraction(rate)) for rate in others.tolist()]
     for values, part in ((num, "numerator"), (den, "denominator")):

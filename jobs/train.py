@@ -254,7 +254,7 @@ def asked_samples(options: TrainOptions, reader: SlotReader) -> Asked:
         return Asked(prompts, geometries)
     texts: Any = batch.texts
     parts = torch.split(texts.z_WD, list(texts.segments.lengths))
-    return Asked(prompts, geometries, (*(parts[n] for n in own), torch.zeros_like(parts[0][:1])))
+    return Asked(prompts, geometries, (*(parts[n] for n in own), reader.no_text()))
 
 
 def keep_network(spec: str, files: RunFiles) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,8 +17,11 @@ from curation.store import Store
 from jobs import sample, train
 from jobs.train_options import TrainOptions
 from tests.jobs.running import descendants, end, run, start, wait_until
-from tests.reading_stores import MadeClip, made_store
+from tests.reading_stores import MadeClip, made_store, write_latents
+from tests.trainer.test_pretrained_text import make
 from trainer.media_files import read_info
+from trainer.model.trained import read_trained
+from trainer.pretrained_text import PretrainedTextEncoder, pretrained_encoder_id
 from trainer.training.crew import ALONE
 from trainer.training.files import RunFiles
 from trainer.training.work import TransformerWork
@@ -115,6 +119,79 @@ def test_it_is_stopped_in_order_and_two_workers_go_on_with_it(
     code, output = run(*command, "--workers", "2")
     assert code == 0, output
     assert [line["loss"] for line in RunFiles(directory).steps()] == pytest.approx(undisturbed, rel=1e-4)
+
+
+def made(store: Store, directory: Path, *more: str) -> TransformerWork:
+    """The run as workers would be given it."""
+    options = train.parse(TrainOptions, prog="train", argv=[*options_of(store, directory, steps=4), *more])
+    directory.mkdir(exist_ok=True)
+    files = RunFiles(directory)
+    return train.transformer_work(options, store, files, train.facts_of(options, store, files))
+
+
+def test_a_model_is_tuned_whole_or_by_adapters_from_one_that_was_trained(store: Store, tmp_path: Path) -> None:
+    made(store, tmp_path / "first").run(ALONE)
+    first = RunFiles(tmp_path / "first").model
+    for name, more in (("whole", []), ("adapted", ["--lora-rank", "2"])):
+        work = made(store, tmp_path / name, "--init", str(first), "--learning-rate", "0.01", *more)
+        assert torch.equal(
+            work.model().state_dict()["last_modulation.1.weight"], read_trained(first)[1].last_modulation[1].weight
+        )
+        work.run(ALONE)
+        _, tuned = read_trained(RunFiles(tmp_path / name).model)
+        _, before = read_trained(first)
+        changed = {
+            key for key, weight in tuned.state_dict().items() if not torch.equal(weight, before.state_dict()[key])
+        }
+        assert changed
+        assert (name == "whole") == ("enter.weight" in changed), "adapters leave all else as it was"
+
+
+def test_texts_and_clips_that_were_encoded_ahead_are_read(store: Store, tmp_path: Path) -> None:
+    """Latents of pixels and embeddings of a tiny T5, as jobs.encode leaves them, and a sample by that encoder."""
+    ahead = made_store(tmp_path, [MadeClip(f"clip-{n}", level=60 + 30 * n, frames=9) for n in range(3)])
+    encoder = str(make("t5", tmp_path / "t5"))
+    captions = ahead.open("captions").to_table(columns=["caption_id"])["caption_id"].to_pylist()
+    encoder_id = pretrained_encoder_id(encoder)
+    width = PretrainedTextEncoder.load(encoder).width
+    random = np.random.default_rng(0)
+    texts = [
+        {"input_id": one, "kind": "text", "network_id": encoder_id, "values": random.normal(size=(3, width))}
+        for one in ("", *captions)
+    ]
+    size = {"frames": 9, "height": 64, "width": 64}
+    clips = [
+        {
+            "input_id": f"clip-{n}",
+            "kind": "clip",
+            "network_id": "pixels-8",
+            "values": random.normal(size=(192, 9, 8, 8)),
+            **size,
+        }
+        for n in range(3)
+    ]
+    write_latents(ahead, [*texts, *clips])
+    more = ["--text-encoder", encoder, "--max-tokens", "144", "--budget-tokens", "300", "--sample-steps", "4"]
+    work = made(ahead, tmp_path / "run", *more)
+    assert work.trained.encoder_id == encoder_id
+    work.run(ALONE)
+    files = RunFiles(tmp_path / "run")
+    assert (files.samples / "00000004" / "sheet.png").is_file()
+    asked = [
+        "--width",
+        "32",
+        "--height",
+        "32",
+        "--seconds",
+        "0",
+        "--fps",
+        "8",
+        "--steps",
+        "1",
+        "--out",
+        str(tmp_path / "s.png"),
+    ]
+    assert sample.main(["--run", str(files.directory), "--prompt", "a ramp", *asked]) == 0
 
 
 # -- what is refused, before Ray is started

@@ -142,6 +142,10 @@ class SlotReader:
             words_cut=cut,
         )
 
+    def no_text(self) -> Tensor:
+        """[words, D] that stand for no text, where texts were encoded ahead. Raises as `read`."""
+        return self._texts.embeddings([None])[0]
+
     def _read(self, planned: Sequence[Planned]) -> list[Read | None]:
         """Each place's clip, or what stands in for it; None where nothing does."""
         sound = [one for one in planned if (one.number, one.geometry.frames) not in self._damaged]

@@ -158,7 +158,7 @@ class Tail:
     """The lines of a run's steps as they are added: a long file is not read again and again."""
 
     def __init__(self, files: RunFiles):
-        self._files, self._read = files, 0
+        self._files, self._read, self._inode = files, 0, 0
         self._last: dict[str, Any] = {}
 
     def lines(self) -> list[dict[str, Any]]:
@@ -166,9 +166,9 @@ class Tail:
         file = self._files.steps_file
         if not file.is_file():
             return []
-        if file.stat().st_size < self._read:
-            self._read = 0
         with file.open("rb") as opened:
+            if (inode := os.fstat(opened.fileno()).st_ino) != self._inode:
+                self._read, self._inode = 0, inode
             opened.seek(self._read)
             found = opened.read()
         whole = found[: found.rfind(b"\n") + 1]

@@ -16,6 +16,7 @@ import torch
 from curation.store import Store
 from jobs import sample, train
 from jobs.train_options import TrainOptions
+from jobs.train_workers import Tail
 from tests.jobs.running import descendants, end, run, start, wait_until
 from tests.reading_stores import MadeClip, made_store, write_latents
 from tests.trainer.test_pretrained_text import make
@@ -268,6 +269,25 @@ def test_what_cannot_be_is_refused_in_words(
 def test_impossible_options_are_refused(changed: dict[str, Any], rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         TrainOptions(**{"store": "s", "run": Path("r"), "network": "pixels-4", **changed})
+
+
+def test_lines_are_told_once_also_where_their_file_was_made_anew(tmp_path: Path) -> None:
+    """A run that goes on forgets the steps that it will take again, and with them what was read of their file."""
+    files = RunFiles(tmp_path)
+    tail = Tail(files)
+    assert tail.lines() == []
+    for step in range(5):
+        files.add_step({"step": step})
+    assert [line["step"] for line in tail.lines()] == [0, 1, 2, 3, 4]
+    files.forget_steps_from(2)
+    for step in range(2, 9):
+        files.add_step({"step": step, "again": True})
+    with files.steps_file.open("a") as file:
+        file.write('{"step": 9')
+    assert [line["step"] for line in tail.lines()] == list(range(9))
+    with files.steps_file.open("a") as file:
+        file.write("}\n")
+    assert tail.lines() == [{"step": 9}]
 
 
 def test_two_commands_do_not_train_one_run(store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

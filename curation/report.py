@@ -32,6 +32,7 @@ from curation.report_data import (
 from curation.report_distributions import SIZE_COLUMN, Column, Histogram, distributions
 from curation.report_films import read_films
 from curation.report_page import rendered, write_whole
+from curation.report_training import Training, training_data, training_section
 from curation.report_whatif import what_if_data
 from curation.score_batches import model_scores_by_clip
 from curation.store import Store
@@ -80,9 +81,13 @@ class Report:
 
 
 def write_report(
-    store: Store, out: Path, config: ReportConfig, tell: Callable[[str], None] = lambda line: None
+    store: Store,
+    out: Path,
+    config: ReportConfig,
+    tell: Callable[[str], None] = lambda line: None,
+    training: Training | None = None,
 ) -> Report:
-    """Write `out/index.html` and the files that it plays. The same store gives the same page.
+    """Write `out/index.html` and the files that it plays. The same store and runs give the same page.
 
     `tell` is called with the progress in words. Raises StoreUnavailable where there is no store, NotADirectoryError
     and other OSErrors where `out` cannot be written.
@@ -108,6 +113,7 @@ def write_report(
     listed = sample_sources(sources, config.max_sources)
     kept = kept_by_source(clips, (row["source_id"] for row in listed))
     left_out = view.left_out_of(players.values())
+    trained = training_section(training, out)
     html = rendered(
         "report.html.j2",
         SCRIPTS,
@@ -124,6 +130,7 @@ def write_report(
         captions=section_of(counts) if counts and counts.speakers else None,
         can_have_captions=counts is not None,
         films=read_films(store, players.keys()),
+        training=trained,
         columns=columns,
         charts=[chart_of(histogram) for histogram in histograms],
         found=funnel.found.count,
@@ -134,7 +141,8 @@ def write_report(
             "store": store.uri,
             "captions": caption_data(counts),
             "what_if": what_if_data(store, histograms, judged_by, config.slider_clips),
-        },
+        }
+        | ({"training": training_data(training)} if training else {}),
     )
     write_whole(out / "index.html", html)
     remove_stale(out, players.values())

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from curation.report_distributions import Histogram, round_step
 from curation.report_words import count, number, visible
 
-__all__ = ["Bar", "Chart", "Line", "Part", "Tick", "chart_of"]
+__all__ = ["Bar", "Chart", "Line", "Part", "Tick", "chart_of", "even_ticks", "log_ticks"]
 
 WIDTH, HEIGHT = 360.0, 170.0
 LEFT, RIGHT, TOP, BOTTOM = 6.0, 6.0, 26.0, 20.0
@@ -169,7 +169,7 @@ def _ticks(histogram: Histogram, axis: _Axis) -> tuple[Tick, ...]:
     if histogram.column.is_integer and len(histogram.kept) <= TICKS and histogram.edges[1] - low == 1:
         named = [(edge + 0.5, number(int(edge))) for edge in histogram.edges[:-1]]  # a bin is one number
     else:
-        values = _log_ticks(low, high) if histogram.is_log else _even_ticks(low, high)
+        values = log_ticks(low, high) if histogram.is_log else even_ticks(low, high)
         named = [(value, number(value)) for value in values if axis.holds(value)]
     return tuple(_tick(axis.x(value), label) for value, label in named)
 
@@ -179,12 +179,12 @@ def _tick(x: float, label: str) -> Tick:
     return Tick(x, label, "start" if x < half else "end" if x > WIDTH - half else "middle")
 
 
-def _even_ticks(low: float, high: float) -> list[float]:
+def even_ticks(low: float, high: float) -> list[float]:
     step = round_step((high - low) / TICKS)
     return [round(i * step, 12) for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float) -> list[float]:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     per_decade = (1.0,) if len(decades) > 3 else (1.0, 2.0, 5.0)
     return [m * 10.0**decade for decade in decades for m in per_decade]

@@ -1,6 +1,6 @@
 """A page to look at, of what a store holds. No Ray: it reads the tables and writes a folder.
 
-count → sample each verdict → make the sample play → page
+count → sample each verdict → make the sample play → runs that trained on it, where any are given → page
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from jobs.cli import parse
 __all__ = ["ReportOptions", "main"]
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 2 impossible options; 4 there is no store, or the store or the folder is at fault; "
-    "130 interrupted."
+    "Exit codes: 0 done; 2 impossible options, or a run that is none; 4 there is no store, or the store or the folder "
+    "is at fault; 130 interrupted."
 )
-EXIT_STORE, EXIT_INTERRUPTED = 4, 130
+EXIT_REFUSED, EXIT_STORE, EXIT_INTERRUPTED = 2, 4, 130
 PROGRESS_S = 2.0
 
 
@@ -33,12 +33,18 @@ class ReportOptions:
         store: Folder or address of the store.
         out: Folder for the page, index.html, and what it plays. Made if it is not there; the files of an earlier report
             are taken where they still fit, and removed where they do not.
+        run: Directories of jobs.train: their curves, what became of the clips, and samples are on the page as well.
+        samples: Files that jobs.sample made, shown beside their prompts.
+        remark: A sentence above what is said of training.
         storage_options: Name and value pairs for Lance where the store is in an object store.
         report: What is shown.
     """
 
     store: str
     out: str
+    run: tuple[Path, ...] = ()
+    samples: tuple[Path, ...] = ()
+    remark: str = ""
     storage_options: dict[str, str] | None = None
     report: ReportConfig = field(default_factory=ReportConfig)
 
@@ -64,7 +70,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def report(options: ReportOptions) -> int:
     """Run the job; the exit code. Raises StoreUnavailable, OSError, KeyboardInterrupt."""
     store = Store.at(options.store, options.storage_options)
-    written = write_report(store, Path(options.out).absolute(), options.report, _Teller().tell)
+    training = None
+    if options.run or options.samples:
+        from jobs.report_runs import BadRun, training_of  # loads torch, which other pages need not wait for
+
+        try:
+            training = training_of(store, options.run, options.samples, options.remark)
+        except BadRun as error:
+            print(f"report: {error}", file=sys.stderr)
+            return EXIT_REFUSED
+    written = write_report(store, Path(options.out).absolute(), options.report, _Teller().tell, training)
     for line in written.left_out:
         print(line)
     print(written.summary)

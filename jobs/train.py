@@ -79,9 +79,10 @@ def train(options: TrainOptions) -> int:
     files = RunFiles(options.run.absolute())
     with only_one(files):
         try:
-            facts = facts_of(options, store, files)
-            work = network_work(options, store, files, facts) if is_network(options) else None
-            work = work or transformer_work(options, store, files, facts)
+            with forgotten_if_refused(files):
+                facts = facts_of(options, store, files)
+                work = network_work(options, store, files, facts) if is_network(options) else None
+                work = work or transformer_work(options, store, files, facts)
         except ValueError as error:
             raise error if isinstance(error, BadCheckpoint) else BadRun(str(error)) from error
         result = files.network if is_network(options) else files.model
@@ -118,6 +119,20 @@ def only_one(files: RunFiles) -> Iterator[None]:
         except OSError:
             raise BadRun(f"run={files.directory}: another command trains it; let it finish, or stop it") from None
         yield
+
+
+@contextmanager
+def forgotten_if_refused(files: RunFiles) -> Iterator[None]:
+    """A run that is refused as it begins has not begun: the same command, once the store has what it lacked, must not
+    meet the versions that it was refused for."""
+    had_begun = files.facts_file.exists()
+    try:
+        yield
+    except BaseException:
+        if not had_begun and files.facts_file.exists():  # then the directory was empty before
+            shutil.rmtree(files.plans, ignore_errors=True)
+            files.facts_file.unlink()
+        raise
 
 
 # -- what a run is

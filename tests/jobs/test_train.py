@@ -294,3 +294,16 @@ def test_two_commands_do_not_train_one_run(store: Store, tmp_path: Path, capfd: 
     with train.only_one(RunFiles(tmp_path)):
         assert train.main(options_of(store, tmp_path)) == 2
     assert "another command trains it; let it finish, or stop it" in capfd.readouterr().err
+
+
+def test_a_run_that_is_refused_has_not_begun(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else the same command would meet the versions that it was refused for, whatever the store has by then."""
+    directory = tmp_path / "run"
+    assert train.main([*options_of(store, directory), "--where", "width > 100000"]) == 2
+    assert "no clip can be trained on" in capsys.readouterr().err
+    assert [path.name for path in directory.iterdir()] == [".lock"]
+    (directory / "plans").mkdir()
+    (directory / "plans" / "mine.txt").write_text("not of a run")
+    assert train.main(options_of(store, directory)) == 2
+    assert "holds something else" in capsys.readouterr().err
+    assert (directory / "plans" / "mine.txt").exists()

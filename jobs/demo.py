@@ -23,7 +23,8 @@ from jobs.runs import EXIT_OVER_BUDGET, MachineFault, say
 
 __all__ = ["DemoOptions", "main"]
 
-EXIT_STORE = 4
+EXIT_REFUSED, EXIT_STORE = 2, 4
+NETWORK_STEP = "train the network"
 # Small enough that two cores learn something in minutes. A clip is some 110 by 64 pixels and a second or two long.
 FIT = ("--max-tokens", "256", "--min-side-px", "64")
 NETWORK = (
@@ -39,6 +40,7 @@ TRANSFORMER = (
 LOOKS = 2  # at samples, while the transformer is trained
 UNSEEN_PROMPT = "A vertical shot in vivid colors, mainly orange and purple. The camera pans to the left."
 SAMPLED = ("--seconds", "1.375", "--fps", "24", "--steps", "20", "--guidance", "2.5")
+SAMPLES = "widescreen.mp4", "vertical.mp4", "unseen.mp4", "image.png"
 WIDESCREEN, UPRIGHT = ("--width", "112", "--height", "64"), ("--width", "64", "--height", "112")
 REMARK = (
     "What to expect: a model of about a million parameters, trained for minutes on a processor, on {clips} clips. "
@@ -86,12 +88,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def demo(options: DemoOptions) -> int:
-    """Run it; the exit code of the first step that fails, else 0. The same command again goes on where it ended."""
+    """Run it; the exit code of the first step that fails, else 0. The same command again goes on where it ended.
+
+    Where footage cannot be trained on, there is a page of what became of it all the same.
+    """
     way, is_blemished = Way.of(options), False
     times = Times()
     for name, step in way.steps(options):
         with times.of(name):
             code = step()
+        if code == EXIT_REFUSED and name == NETWORK_STEP:
+            report.main(way.report(""))
         if code not in (0, EXIT_OVER_BUDGET):
             return code
         is_blemished |= code == EXIT_OVER_BUDGET
@@ -154,7 +161,7 @@ class Way:
         yield "caption", lambda: caption.main([*store, *model])
         steps = ["--steps", str(options.network_steps), "--checkpoint-steps", str(options.network_steps)]
         to = ["--run", str(self.network_run), "--what", "network"]
-        yield "train the network", lambda: train.main([*store, *to, *NETWORK, *steps])
+        yield NETWORK_STEP, lambda: train.main([*store, *to, *NETWORK, *steps])
         yield "encode", lambda: encode.main([*store, "--network", network, *FIT])
         looks = str(-(-options.steps // LOOKS))
         often = ["--steps", str(options.steps), "--checkpoint-steps", looks, "--sample-steps", looks]
@@ -173,12 +180,9 @@ class Way:
         """Files with what is asked for: prompts that were trained on, at two aspects; one that was not; an image."""
         folder = self.folder / "samples"
         wide, upright = trained_prompts(Store.at(self.store))
-        return [
-            (folder / "widescreen.mp4", wide, WIDESCREEN),
-            (folder / "vertical.mp4", upright, UPRIGHT),
-            (folder / "unseen.mp4", UNSEEN_PROMPT, UPRIGHT),
-            (folder / "image.png", wide, (*WIDESCREEN, "--seconds", "0")),
-        ]
+        sizes = WIDESCREEN, UPRIGHT, UPRIGHT, (*WIDESCREEN, "--seconds", "0")
+        prompts = wide, upright, UNSEEN_PROMPT, wide
+        return list(zip((folder / name for name in SAMPLES), prompts, sizes, strict=True))
 
     def sample(self) -> int:
         (self.folder / "samples").mkdir(exist_ok=True)
@@ -192,10 +196,13 @@ class Way:
         return 0
 
     def report(self, remark: str) -> list[str]:
-        samples = [str(file) for file, *_ in self.asked()]
-        runs = [str(self.run), str(self.network_run)]
-        page = str(self.folder / "page")
-        return ["--store", self.store, "--out", page, "--run", *runs, "--samples", *samples, "--remark", remark]
+        """Options for a page of what is there."""
+        samples = [str(path) for name in SAMPLES if (path := self.folder / "samples" / name).exists()]
+        runs = [
+            str(run) for run in (self.run, self.network_run) if (run / "model").exists() or (run / "network").exists()
+        ]
+        asked = ["--store", self.store, "--out", str(self.folder / "page"), "--remark", remark]
+        return [*asked, *(["--run", *runs] if runs else []), *(["--samples", *samples] if samples else [])]
 
 
 def trained_prompts(store: Store) -> tuple[str, str]:

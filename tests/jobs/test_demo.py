@@ -116,6 +116,12 @@ def test_its_samples_play(page: Path, browser: webdriver.Chrome) -> None:
             assert time.monotonic() < deadline_s, "it does not play"
             time.sleep(0.05)
     assert browser.get_log("browser") == []
+    size = {"width": 375, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 375
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 @pytest.mark.browser

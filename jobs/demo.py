@@ -67,7 +67,7 @@ class DemoOptions:
     footage: tuple[str, ...] = ()
     model: str | None = None
     out: Path = Path("demo")
-    network_steps: int = 150
+    network_steps: int = 120
     steps: int = 500
 
     def __post_init__(self) -> None:

@@ -33,9 +33,12 @@ __all__ = [
 ]
 
 RATE = Fraction(8)
-RIPPLE_LEVELS = 5  # a ground that is quite plain would be taken for borders, and cut off
+# Whole chroma: with less, readers that make small pictures of it smear the colour of a shape over its neighbours.
+ENCODING = Encoding(rate=RATE, pix_fmt="yuv444p")
+RIPPLE_LEVELS = 9  # a ground that is quite plain would be taken for borders, and cut off
 NOISE_LEVELS = 2
 REACH = 1.25  # radii from a shape's middle to its farthest point, about
+EDGE = 0.05  # of the shorter side, that stays free besides
 
 MOTIONS = {"left": "to the left", "right": "to the right", "up": "up", "down": "down"}
 ASKED = {"color": tuple(COLORS), "shape": SHAPES, "motion": tuple(MOTIONS)}
@@ -85,11 +88,11 @@ class Framing:
         way: That it goes, least and most, as far as there is room.
     """
 
-    width: int = 128
-    height: int = 128
+    width: int = 160
+    height: int = 160
     frames: int = 8
-    radius: tuple[float, float] = (0.22, 0.28)
-    way: tuple[float, float] = (0.3, 0.45)
+    radius: tuple[float, float] = (0.19, 0.23)
+    way: tuple[float, float] = (0.3, 0.42)
 
 
 def all_combinations() -> list[Combination]:
@@ -119,7 +122,7 @@ def some_attributes(combinations: Sequence[Combination], count: int, seed: int) 
 
 
 def write_clip(path: Path, attributes: Attributes, framing: Framing, seed: int) -> None:
-    encode_film(path, pictures(attributes, framing, np.random.default_rng(seed)), Encoding(rate=RATE))
+    encode_film(path, pictures(attributes, framing, np.random.default_rng(seed)), ENCODING)
 
 
 def pictures(attributes: Attributes, framing: Framing, random: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
@@ -128,7 +131,7 @@ def pictures(attributes: Attributes, framing: Framing, random: np.random.Generat
     shorter = sides.min()
     radius = shorter * random.uniform(*framing.radius)
     direction = np.array(WAYS[MOTIONS[attributes.motion]], float)
-    room = np.maximum(sides - 2 * REACH * radius, 0)
+    room = np.maximum(sides - 2 * (REACH * radius + EDGE * shorter), 0)
     path = direction * np.minimum(shorter * random.uniform(*framing.way), room)
     middle = sides / 2 + (room - np.abs(path)) * random.uniform(-0.5, 0.5, 2)
     ink, ground = (tinted(c, random) for c in (COLORS[attributes.color], BACKGROUNDS[attributes.background]))

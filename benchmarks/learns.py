@@ -63,14 +63,13 @@ MODEL = {
     "width": 128,
     "depth": 4,
     "mlp_width": 512,
-    "text_width": 64,
+    "text_width": 32,
     "trained_seconds": 1.0,
     "trained_tokens": 4,
 }
 # Clean pixels are told rather than the velocity: a token has more numbers than the model is wide, and noise fills all.
-FLOW = {"prediction": "x0", "shift_tokens": TOKENS}
+FLOW = {"prediction": "x0", "shift_tokens": TOKENS // 4}  # times twice as near to noise as they are drawn
 TRAIN = {
-    "budget_tokens": 64 * TOKENS,
     "slots": 1,
     "picture_share": 0.0,
     "known_share": 0.0,
@@ -81,6 +80,7 @@ TRAIN = {
     "sample_steps": 0,
 }
 SAMPLING = SamplingConfig(steps=16, solver="heun", guidance=3.0, seed=1_000_000)
+BATCH = 64
 ARMS = ("prompted", "seen", "shuffled", "no_prompt")
 SEED_STEP = 1_000_000  # of the footage: its clips are numbered from the seed times this
 
@@ -195,16 +195,19 @@ def trial(store: Store, folder: Path, seed: int, asked: dict[str, list[Attribute
 
 
 def trained(store: Store, run: Path, seed: int, options: Options) -> None:
-    """By jobs.train, which is asked to end when its time is over."""
-    is_over = threading.Event()
-    ending = threading.Thread(target=end_in_time, args=(run, 60 * options.minutes, is_over), daemon=True)
-    ending.start()
     values = ENCODE | MODEL | FLOW | TRAIN | {"steps": options.steps, "seed": seed, "checkpoint_steps": options.steps}
+    values["budget_tokens"] = BATCH * TOKENS
+    common = ("--store", store.uri, "--run", run, "--network", NETWORK, "--captions-where", CAPTIONS)
+    run_within(run, 60 * options.minutes, *common, *options_of(values))
+
+
+def run_within(run: Path, seconds: float, *arguments: object) -> None:
+    """Train by jobs.train, which is asked to end when its time is over."""
+    is_over = threading.Event()
+    ending = threading.Thread(target=end_in_time, args=(run, seconds, is_over), daemon=True)
+    ending.start()
     try:
-        job(
-            "train", "--store", store.uri, "--run", run, "--network", NETWORK, "--captions-where", CAPTIONS,
-            *options_of(values),
-        )  # fmt: skip
+        job("train", *arguments)
     finally:
         is_over.set()
 

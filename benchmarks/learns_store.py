@@ -79,7 +79,10 @@ def write_footage(folder: Path, shown: Sequence[Shown]) -> None:
 
 
 def write_one(path: Path, shown: Shown) -> None:
-    write_clip(path, shown.attributes, shown.framing, shown.seed)
+    if not path.exists():  # of a run before, in the same folder
+        part = path.with_suffix(".part.mp4")
+        write_clip(part, shown.attributes, shown.framing, shown.seed)
+        part.rename(path)
     if shown.is_learnt:
         path.with_suffix(".txt").write_text(shown.attributes.original + "\n", encoding="utf-8")
 

@@ -6,6 +6,7 @@ footage → clips → captions → a compression network → latents → a diffu
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -170,8 +171,15 @@ class Way:
         yield "sample", self.sample
 
     def film(self) -> int:
-        say(f"making a film in {self.footage[0]}")
-        make_film(self.footage[0])
+        """Made once: a source that is written anew is another file to whoever cuts a rejected clip of it again."""
+        folder, partial = Path(self.footage[0]), self.folder / ".footage"
+        if folder.exists():
+            say(f"nothing to do: the film is in {folder}")
+            return 0
+        say(f"making a film in {folder}")
+        shutil.rmtree(partial, ignore_errors=True)
+        make_film(partial)
+        partial.rename(folder)
         return 0
 
     # -- samples

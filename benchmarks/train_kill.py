@@ -65,16 +65,24 @@ def measure(options: Options, folder: Path) -> None:
     killed, kills = run_killed(options, store, folder / "killed")
     elastic = run_elastic(options, store, folder / "elastic")
     equal = sum(a == b for a, b in zip(alone, killed, strict=True))
+    read = samples(folder / "alone")
+    same_killed, same_elastic = (
+        sum(a == b for a, b in zip(read, samples(folder / name), strict=True)) for name in ("killed", "elastic")
+    )
     apart = max(abs(a - b) / abs(a) for a, b in zip(alone, elastic, strict=True))
     figures = {
         "kills": kills,
         "steps": options.steps,
         "steps_equal_to_the_bit": equal,
+        "steps_with_the_same_samples_killed": same_killed,
+        "steps_with_the_same_samples_elastic": same_elastic,
         "elastic_largest_relative_difference": apart,
     }
     lines = [
-        f"killed {kills} times at random steps: {equal} of {options.steps} losses equal to the bit (to reach: all)",
-        f"by 1, 2 and 1 workers: losses within {apart:.1e} of those of one (but for rounding, the same)",
+        f"killed {kills} times at random steps: {equal} of {options.steps} losses equal to the bit, "
+        f"{same_killed} read the same samples (to reach: all)",
+        f"by 1, 2 and 1 workers: {same_elastic} of {options.steps} steps read the same samples (to reach: all), "
+        f"losses within {apart:.1e} of those of one",
     ]
     finish(figures, lines, options.json)
 
@@ -109,6 +117,11 @@ def run_whole(options: Options, store: Path, run: Path) -> list[float]:
 
 def losses(run: Path) -> list[float]:
     return [line["loss"] for line in RunFiles(run).steps()]
+
+
+def samples(run: Path) -> list[str]:
+    """Of each step, what says which clips were in which slot."""
+    return [line["samples_id"] for line in RunFiles(run).steps()]
 
 
 def run_killed(options: Options, store: Path, run: Path) -> tuple[list[float], int]:

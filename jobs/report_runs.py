@@ -12,6 +12,7 @@ import av.error
 from curation.report_training import MadeSample, TrainedRun, Training
 from curation.store import Store
 from jobs.progress import size_words
+from jobs.train_options import DEFAULT_PRESET
 from trainer.media_files import read_info
 from trainer.reading.clips import ClipList
 from trainer.reading.crops import CropReader
@@ -61,7 +62,11 @@ def trained_run(store: Store, directory: Path) -> TrainedRun:
 def run_facts(options: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """What it is and how it was trained, in words. Raises KeyError."""
     how = options["train"]
-    which = options["network_preset"] if options["what"] == "network" else f"preset {options['model']['preset']}"
+    which = (
+        options["network_preset"]
+        if options["what"] == "network"
+        else f"preset {options['model']['preset'] or DEFAULT_PRESET}"
+    )
     found = [which, f"{how['optimizer']}, learning rate {how['learning_rate']:g} at its highest"]
     if options["what"] == "transformer":
         found.append(f"latents of {options['network']}, packs of {options['packs']['budget_tokens']} tokens")

@@ -7,6 +7,7 @@ from blobs or latents, steps, checkpoints → a model that jobs.sample takes
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import shutil
 import sys
@@ -53,7 +54,12 @@ EXIT_REFUSED = 2
 SAMPLED = 4  # prompts, where none are given
 WORDS_ASSUMED = 60
 # May differ between the command that began a run and one that goes on with it: they do not change what comes out.
-FREE_OPTIONS = {"run", "storage_options", "cpus_per_worker", "restarts", "wandb", "workers", "num_gpus", "reading"}
+FREE_OPTIONS = {
+    *("run", "storage_options", "cpus_per_worker", "restarts", "wandb", "workers", "num_gpus"),
+    *("reading.read_workers", "reading.read_ahead", "reading.read_threads"),
+    *("train.parallel", "train.context_parallel", "train.compile", "train.recompute"),
+    *("train.checkpoint_steps", "train.keep_checkpoints", "train.sample_steps"),
+}
 
 
 class BadRun(Exception):
@@ -81,22 +87,27 @@ def train(options: TrainOptions) -> int:
         try:
             with forgotten_if_refused(files):
                 facts = facts_of(options, store, files)
-                work = network_work(options, store, files, facts) if is_network(options) else None
-                work = work or transformer_work(options, store, files, facts)
+                make = network_work if is_network(options) else transformer_work
+                work = make(options, store, files, facts)
         except ValueError as error:
             raise error if isinstance(error, BadCheckpoint) else BadRun(str(error)) from error
         result = files.network if is_network(options) else files.model
         if (result / CONFIG).is_file() and (files.directory / "finished").is_file():
             say(f"nothing to do: {result} is what this run made")
             return 0
+        close_killed(store, options)
         with recorded_run(store, "train", options) as (run_id, counts):
             asked = Workers(options.workers, options.cpus_per_worker, options.num_gpus, options.restarts)
             run_workers(asked, work)
             steps = files.steps()
             counts |= {"steps": len(steps), "loss": steps[-1]["loss"] if steps else None, "out": str(result)}
             counts["replaced"] = sum(line["replaced"] for line in steps)
-            (files.directory / "finished").write_text(run_id + "\n", encoding="utf-8")
+            is_finished = len(steps) == options.train.steps
+            if is_finished:
+                (files.directory / "finished").write_text(run_id + "\n", encoding="utf-8")
         say(summary(steps, files))
+        if not is_finished:
+            say(f"ended early, as {files.stop_file} asked; the same command goes on to step {options.train.steps}")
         say(f"trained: {said_next(options, result)}")
     return 0
 
@@ -135,41 +146,77 @@ def forgotten_if_refused(files: RunFiles) -> Iterator[None]:
         raise
 
 
+def close_killed(store: Store, options: TrainOptions) -> None:
+    """Rows of this run that still say `running` are of commands that were killed: this one holds the run."""
+    runs = store.find("runs")
+    rows = runs.to_table(filter="job = 'train' AND state = 'running'").to_pylist() if runs else []
+    for row in rows:
+        if json.loads(row["config"])["run"] == str(options.run):
+            store.write_run(row | {"state": "interrupted"})
+
+
 # -- what a run is
 
 
 def facts_of(options: TrainOptions, store: Store, files: RunFiles) -> dict[str, Any]:
     """What the run began with, pinned versions among it; written where it begins now. Raises BadRun, ValueError."""
-    asked = json.loads(json.dumps(asdict(options), default=str))
-    asked = {name: value for name, value in asked.items() if name not in FREE_OPTIONS}
-    asked["store"] = store.uri
+    said = json.loads(json.dumps(asdict(options) | {"store": store.uri, "storage_options": None}, default=str))
+    asked = binding(said)
     before = files.facts()
     if before is not None:
-        if differing := differences(before["options"], asked):
+        if differing := differences(binding(before["options"]), asked):
             raise BadRun(f"run={files.directory}: began with other options ({differing}); give those, or another --run")
         return before
     others = [path.name for path in files.directory.iterdir() if path.name != ".lock"]
     if others:
         raise BadRun(f"run={files.directory}: holds something else ({others[0]}); give another --run")
-    facts: dict[str, Any] = {"options": asked, "clips_version": store.open("clips").version}
+    facts: dict[str, Any] = {"options": said, "clips_version": store.open("clips").version}
     for table in ("captions", "latents"):
         found = store.find(table)
         facts[f"{table}_version"] = found.version if found else None
-    facts["run_id"] = digest("train", json.dumps(facts, sort_keys=True))
+    facts["run_id"] = digest("train", json.dumps(facts | {"options": asked}, sort_keys=True))
     files.write_facts(facts)
     return facts
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> str:
+def binding(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that decide what comes out, by `group.name`."""
+    return {name: value for name, value in flat(options).items() if name not in FREE_OPTIONS}
+
+
+def flat(options: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Options of groups by `group.name`."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{path}{name}.")
+        else:
+            found[path + name] = value
+    return found
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """The first few options that are not the same, with what they were and are."""
-    found = []
-    for name in sorted({*before, *now}):
-        was, is_now = before.get(name), now.get(name)
-        if isinstance(was, dict) and isinstance(is_now, dict):
-            found += [part for part in [differences(was, is_now)] if part]
-        elif was != is_now:
-            found.append(f"{name} was {was}, is {is_now}")
-    return ", ".join(found[:3])
+    names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    return ", ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in names[:SAMPLED])
+
+
+def pin(files: RunFiles, contents: Mapping[str, str]) -> None:
+    """What is read from other directories must stay as the run found it. Raises BadRun."""
+    facts = files.facts() or {}
+    known = facts.setdefault("contents", dict(contents))
+    for name, is_now in contents.items():
+        if known.get(name) != is_now:
+            raise BadRun(f"{name}: is not what this run began with; bring that back, or give another --run")
+    files.write_facts(facts)
+
+
+def weights_id(directory: Path | None) -> str:
+    """Hash of a model's weights; of none, nothing."""
+    if directory is None or not (directory / WEIGHTS).is_file():
+        return ""
+    with (directory / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # -- the transformer
@@ -179,12 +226,14 @@ def transformer_work(options: TrainOptions, store: Store, files: RunFiles, facts
     """All that workers need, looked at and told before they start. Raises ValueError, BadModel, StoreUnavailable."""
     space = space_of(str(options.network))
     encoder_id = pretrained_encoder_id(options.text_encoder) if options.text_encoder else ""
+    pin(files, {"network": space.network_id, "text_encoder": encoder_id, "init": weights_id(options.init)})
     source = clip_source(options, store, space, encoder_id, facts)
     text_width = embedding_width(store, facts, encoder_id) if encoder_id else None
-    transformer = options.model.config(space, text_width)
+    begun = read_config(options.init, Trained) if options.init else None
+    transformer = options.model.config(space, text_width, begun.transformer if begun else None)
     trained = Trained(transformer, options.flow, space.network_id, encoder_id)
-    if options.init and read_config(options.init, Trained).transformer != transformer:
-        raise BadCheckpoint(f"init={options.init}: is of another config than the one asked for; see its config.json")
+    if begun is not None:
+        refuse_unless_of_one_kind(options, begun, trained)
     listed(source, transformer.compression, options, files)
     packs, seed = options.packs, options.train.seed
     epochs = EpochConfig(options.fit, packs.config, transformer.compression, seed, 0, packs.slots, packs.picture_share)
@@ -200,6 +249,18 @@ def transformer_work(options: TrainOptions, store: Store, files: RunFiles, facts
     refuse_unless_room(files.directory, need.disk_bytes)
     keep_network(str(options.network), files)
     return replace(work, asked=asked)
+
+
+def refuse_unless_of_one_kind(options: TrainOptions, begun: Trained, trained: Trained) -> None:
+    """Raises BadCheckpoint where a model cannot be tuned into what is asked for."""
+    for name, was, is_now in (
+        ("transformer", begun.transformer, trained.transformer),
+        ("network", begun.network_id, trained.network_id),
+        ("text_encoder", begun.encoder_id, trained.encoder_id),
+        ("prediction", begun.flow.prediction, trained.flow.prediction),
+    ):
+        if was != is_now:
+            raise BadCheckpoint(f"init={options.init}: its {name} is {was}, and {is_now} is asked for")
 
 
 def clip_source(
@@ -289,6 +350,7 @@ def keep_network(spec: str, files: RunFiles) -> None:
 
 def network_work(options: TrainOptions, store: Store, files: RunFiles, facts: Mapping[str, Any]) -> NetworkWork:
     """Raises ValueError, StoreUnavailable."""
+    pin(files, {"init": weights_id(options.init)})
     source = ClipSource(store, facts["clips_version"], None, options.where)
     clips = listed(source, options.compression, options, files)
     work = NetworkWork(

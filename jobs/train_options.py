@@ -20,7 +20,10 @@ from trainer.sampling import SamplingConfig
 from trainer.training.config import TrainConfig
 from trainer.training.work import CropConfig, ReadConfig
 
-__all__ = ["ModelOptions", "PackOptions", "TrainOptions"]
+__all__ = ["DEFAULT_PRESET", "ModelOptions", "PackOptions", "TrainOptions"]
+
+
+DEFAULT_PRESET = "1m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class ModelOptions:
     """The transformer: a preset, and what of it is to be otherwise.
 
     Attributes:
-        preset: 1m, 10m, 100m, 400m, 1.3b, 5b, 14b.
+        preset: 1m, 10m, 100m, 400m, 1.3b, 5b, 14b; by default that of --init, else 1m.
         width, depth, head_width, mlp_width, attention: See trainer/model/config.py.
         patch_time: Latent frames of a patch.
         patch_space: Latent cells along a side of a patch.
@@ -37,7 +40,7 @@ class ModelOptions:
         trained_seconds, trained_tokens: Longest clip, and most tokens along a side, that positions are made for.
     """
 
-    preset: str = "1m"
+    preset: str | None = None
     width: int | None = None
     depth: int | None = None
     head_width: int | None = None
@@ -51,16 +54,20 @@ class ModelOptions:
     trained_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        preset(self.preset)
+        if self.preset is not None:
+            preset(self.preset)
 
-    def config(self, space: LatentSpace, text_width: int | None = None) -> TransformerConfig:
-        """For latents of this space; `text_width` of a pretrained text encoder. Raises ValueError."""
+    def config(
+        self, space: LatentSpace, text_width: int | None = None, begun: TransformerConfig | None = None
+    ) -> TransformerConfig:
+        """For latents of this space; `text_width` of a pretrained text encoder; `begun` is what is tuned. Raises
+        ValueError."""
         said = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "preset"}
         asked = {name: value for name, value in said.items() if value is not None}
         if text_width is not None:
             asked |= {"text_width": text_width, "text_depth": 0}
         return replace(
-            preset(self.preset),
+            begun if begun and self.preset is None else preset(self.preset or DEFAULT_PRESET),
             ratio_time=space.ratio_time,
             ratio_space=space.ratio_space,
             latent_channels=space.latent_channels,

@@ -135,9 +135,8 @@ def test_a_model_is_tuned_whole_or_by_adapters_from_one_that_was_trained(store: 
     first = RunFiles(tmp_path / "first").model
     for name, more in (("whole", []), ("adapted", ["--lora-rank", "2"])):
         work = made(store, tmp_path / name, "--init", str(first), "--learning-rate", "0.01", *more)
-        assert torch.equal(
-            work.model().state_dict()["last_modulation.1.weight"], read_trained(first)[1].last_modulation[1].weight
-        )
+        begun, found = work.model().state_dict(), read_trained(first)[1].state_dict()
+        assert torch.equal(begun["last_modulation.1.weight"], found["last_modulation.1.weight"])
         work.run(ALONE)
         _, tuned = read_trained(RunFiles(tmp_path / name).model)
         _, before = read_trained(first)
@@ -213,7 +212,7 @@ def with_something_else_in_the_run(store: Store, directory: Path) -> None:
 
 def with_a_run_of_other_options(store: Store, directory: Path) -> None:
     files = RunFiles(directory)
-    files.write_facts({"options": {"seed": 5}, "clips_version": 1})
+    files.write_facts({"options": {"train": {"seed": 5}}, "clips_version": 1})
 
 
 def with_a_version_that_is_gone(store: Store, directory: Path) -> None:

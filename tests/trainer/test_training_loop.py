@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -186,6 +187,20 @@ def test_one_that_is_half_written_is_passed_over_for_the_one_before(tmp_path: Pa
     newest = newest_checkpoint(RunFiles(tmp_path).checkpoints)
     assert newest is not None
     assert newest[0] == before
+
+
+def test_what_was_not_whole_does_not_stand_in_the_way_of_what_comes_after(tmp_path: Path) -> None:
+    """One that was passed over is not kept in place of the good one before it, nor of the next."""
+    config = replace(CONFIG, keep_checkpoints=1)
+    run_with(tmp_path, stop_after=8)
+    folder = RunFiles(tmp_path).checkpoints
+    cut_short(folder / "step-00000008")
+    shutil.copytree(folder / "step-00000008", folder / "step-00000099")
+    run_with(tmp_path, config=replace(config, checkpoint_steps=5), stop_after=5)
+    newest = newest_checkpoint(folder)
+    assert newest is not None
+    assert newest[1].step == 5
+    assert [path.name for path in folder.iterdir()] == ["step-00000005"]
 
 
 def test_where_none_is_whole_it_says_so_and_what_to_do(tmp_path: Path) -> None:

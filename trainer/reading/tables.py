@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def write_once(table: pa.Table, path: Path, about: Mapping[str, str]) -> None:
 
     Raises OSError, and what was there before stays.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")  # others may be at it, on other machines too
     schema = table.schema.with_metadata(dict(about))
     try:
         with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:

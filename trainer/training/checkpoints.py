@@ -53,14 +53,16 @@ class _Writing:
 class Checkpoints:
     """Writes them, one at a time, and keeps the newest few. All processes call it alike."""
 
-    def __init__(self, directory: Path, crew: Crew, keep: int):
+    def __init__(self, directory: Path, crew: Crew, keep: int, begun_at: int = 0):
+        """`begun_at` is the step that the run goes on from: what is said to be of later ones was not whole."""
         self._directory, self._crew, self._keep = directory, crew, keep
         self._writing: _Writing | None = None
         # Its own group: what is written speaks to the others while steps do.
         self._group: Any = distributed.new_group(backend="gloo") if crew.size > 1 else None
         if crew.rank == 0 and directory.is_dir():
-            for partial in directory.glob(".step-*"):  # of a run that was killed
-                shutil.rmtree(partial, ignore_errors=True)
+            later = [folder for folder in directory.glob("step-*") if folder.name > _name_of(begun_at)]
+            for useless in (*directory.glob(".step-*"), *later):  # of a run that was killed
+                shutil.rmtree(useless, ignore_errors=True)
 
     def begin(self, checkpoint: Checkpoint, state: Mapping[str, Tensor]) -> None:
         """Copy the state, and write the copy while the run goes on. Waits for the one before. Raises OSError."""
@@ -100,16 +102,13 @@ class Checkpoints:
         partial = self._partial(checkpoint.step)
         files = sorted(partial.iterdir())
         for file in files:
-            descriptor = os.open(file, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _to_disk(file)
         sizes = {file.name: file.stat().st_size for file in files}
         write_whole(partial / MARK, json.dumps({**asdict(checkpoint), "files": sizes}, indent=1) + "\n")
-        named = self._directory / f"step-{checkpoint.step:08d}"
+        named = self._directory / _name_of(checkpoint.step)
         shutil.rmtree(named, ignore_errors=True)
         os.replace(partial, named)
+        _to_disk(self._directory)  # before those that it takes the place of are removed
         for old in sorted(self._directory.glob("step-*"))[: -self._keep]:
             shutil.rmtree(old, ignore_errors=True)
 
@@ -122,6 +121,18 @@ class Checkpoints:
         text = f"{error} {error.__cause__ or ''}"
         why = "no space is left on the device; free some" if "No space left" in text else _last_line(error)
         return OSError(f"{self._directory}: the checkpoint of step {checkpoint.step} cannot be written: {why}; {last}")
+
+
+def _name_of(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _last_line(error: BaseException) -> str:

@@ -45,7 +45,7 @@ class SpikeGuard:
             if self.counts[1] >= MOST_IN_A_ROW:
                 said = "no finite number" if verdict == "not_finite" else f"{self._factor:g} times as long as before"
                 raise Diverged(f"the gradients of {MOST_IN_A_ROW} steps in a row were {said}")
-        if verdict != "not_finite":  # a new level that lasts becomes the usual
+        if verdict != "not_finite":  # while few are known, a new level soon becomes the usual; later it ends the run
             self.lengths[seen % REMEMBERED] = length
             self.counts[0] += 1
         return verdict

@@ -16,11 +16,11 @@ class SlotLoss:
     """Of one slot: a sum with a gradient, and sums that are only shown.
 
     total    over all that is to be learnt, to be divided by the step's count of it
-    shown    name to (sum, count), of which the mean over a step's slots is shown
+    shown    name to float64[2]: a sum and a count, of which the mean over a step's slots is shown
     """
 
     total: Tensor
-    shown: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    shown: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Learner(Protocol):
@@ -48,8 +48,8 @@ class Learner(Protocol):
 
     def loss(self, batch: Any) -> SlotLoss: ...
 
-    def end_step(self) -> None:
-        """After the optimizer's step: what else learns from the same slots."""
+    def end_step(self, *, is_taken: bool) -> None:
+        """After the optimizer's step, or in its place where it was left out: what else learns from the same slots."""
         ...
 
     def more_state(self) -> dict[str, Tensor]:

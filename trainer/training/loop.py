@@ -7,6 +7,7 @@ that was not killed, to the bit where the number of processes is the same.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from trainer.training.files import RunFiles
 from trainer.training.guard import SpikeGuard
 from trainer.training.learner import Learner
 from trainer.training.metrics import StepLog, datasheet_flops, matmul_flops, peak_memory_bytes
-from trainer.training.sharding import is_narrow, is_sharded, prepare, synchronises
+from trainer.training.sharding import is_narrow, is_sharded, prepare
 from trainer.training.state import Average, begin_moments, make_optimizer, state_of, trained_parameters
 
 __all__ = ["Run", "Training", "train"]
@@ -72,10 +73,14 @@ class Run:
         return state_of(self.learner.module, self.optimizer, self.average, more)
 
     def averaged(self) -> dict[str, torch.Tensor]:
-        """All of the module's weights as the average has them, whole; every process must call it."""
+        """All of the module's weights as the average has them, whole, for the first process; every process must call."""
+        kept: dict[str, torch.Tensor] = {}
         with self.average.in_place():
-            found = {name: whole(weight) for name, weight in self.learner.module.state_dict().items()}
-            return {name: weight.detach().cpu().clone() for name, weight in found.items()}
+            for name, weight in self.learner.module.state_dict().items():
+                full = whole(weight)  # one at a time: all of them may not fit beside the shards
+                if self.crew.rank == 0:
+                    kept[name] = full.detach().cpu().clone()
+        return kept
 
 
 def train(training: Training, learner: Learner, read: Read, crew: Crew = ALONE) -> Run:
@@ -84,7 +89,8 @@ def train(training: Training, learner: Learner, read: Read, crew: Crew = ALONE) 
     Raises Diverged, BadCheckpoint, OSError where a checkpoint cannot be written, and what `read` raises.
     """
     run = begin(training, learner, crew)
-    checkpoints = Checkpoints(training.files.checkpoints, crew, training.config.keep_checkpoints)
+    kept = training.config.keep_checkpoints
+    checkpoints = Checkpoints(training.files.checkpoints, crew, kept, begun_at=run.step)
     mine = shard_of(training.slots, crew.reader, crew.readers)
     steps = range(run.step, training.config.steps)
     batches = read((step, slot) for step in steps for slot in mine)
@@ -144,30 +150,27 @@ def take_step(run: Run, step: int, batches: Iterator[Any], count: int) -> bool:
     # Processes that share a pack have read the same, so each counts for its part of it.
     to_learn = [sum(map(learner.count, slots)) / crew.context, is_asked]
     learnt, stops = crew.add(to_learn)
-    shown: dict[str, list[float]] = {}
-    total = 0.0
+    shown: dict[str, torch.Tensor] = {}
+    total = torch.zeros((), device=crew.device)
     learner.module.train()
-    for number, batch in enumerate(slots, 1):
-        synchronises(learner.module, is_last=number == count)
+    for batch in slots:
         loss = learner.loss(batch)
         # FSDP gives the mean over processes, and their sum is wanted.
-        scale = crew.size if is_sharded(config.parallel, crew) else 1
+        scale = crew.size if is_sharded(config, crew) else 1
         (loss.total * (scale / max(1.0, learnt))).backward()
-        total += float(loss.total.detach()) / max(1.0, learnt)
-        for name, (value, weight) in loss.shown.items():
-            so_far = shown.setdefault(name, [0.0, 0.0])
-            so_far[0] += value
-            so_far[1] += weight
+        total += loss.total.detach() / max(1.0, learnt)  # on the device: nothing waits for a number
+        for name, sum_and_count in loss.shown.items():
+            shown[name] = shown[name] + sum_and_count if name in shown else sum_and_count
     descended = descend(run, step)
-    learner.end_step()
-    tell(run, step, slots, total, descended, shown, waited_s, time.perf_counter() - began_s)
+    learner.end_step(is_taken=descended[1] == "taken")
+    tell(run, step, slots, float(total), descended, shown, waited_s, time.perf_counter() - began_s)
     return bool(stops)
 
 
 def descend(run: Run, step: int) -> tuple[float, str]:
     """The length of the gradient before it was shortened, and whether the step was taken."""
     config, weights = run.training.config, list(trained_parameters(run.learner.module).values())
-    if not is_sharded(config.parallel, run.crew):
+    if not is_sharded(config, run.crew):
         run.crew.add_gradients(weights)
     norm = nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
     length = float(whole(norm))
@@ -187,7 +190,7 @@ def tell(
     slots: Sequence[Any],
     total: float,
     descended: tuple[float, str],
-    shown: dict[str, list[float]],
+    shown: dict[str, torch.Tensor],
     waited_s: float,
     step_s: float,
 ) -> None:
@@ -197,11 +200,13 @@ def tell(
     replaced = sum(getattr(batch, "replaced", 0) for batch in slots)
     sums = [total, sum(n for n, _ in tokens), sum(p for _, p in tokens), replaced, waited_s]
     sums.append(sum(map(learner.flops, slots)))
+    sums.append(sum(map(samples_id, slots)))
     names = sorted(shown)
-    added = crew.add([*sums, *(part for name in names for part in shown[name])])
-    loss, all_tokens, padding, replaced, waited_s, flops = added[:6]
+    added = crew.add([*sums, *(part for name in names for part in shown[name].tolist())])
+    loss, all_tokens, padding, replaced, waited_s, flops, samples = added[: len(sums)]
+    parts = added[len(sums) :]
     means = {
-        name: value / weight for name, value, weight in zip(names, added[6::2], added[7::2], strict=True) if weight > 0
+        name: value / weight for name, value, weight in zip(names, parts[::2], parts[1::2], strict=True) if weight > 0
     }
     if run.log is None:
         return
@@ -219,11 +224,20 @@ def tell(
         "tokens_per_s": all_tokens / shared / step_s,
         "padding": padding / max(1.0, all_tokens),
         "replaced": int(replaced / shared),
+        "samples_id": f"{int(samples / shared):x}",
         "data_wait": waited_s / crew.size / step_s,
         "seconds": step_s,
-        "mfu_of_matmul": rate / run.matmul,
         "memory_bytes": peak_memory_bytes(crew.device),
     }
-    if run.peak_flops:
-        line["mfu_of_datasheet"] = rate / run.peak_flops
+    if rate:  # what a learner counts no operations of has none
+        line["mfu_of_matmul"] = rate / run.matmul
+        if run.peak_flops:
+            line["mfu_of_datasheet"] = rate / run.peak_flops
     run.log.step(line)
+
+
+def samples_id(batch: Any) -> int:
+    """Of what a slot has read: the same clips in the same slot of the same step, or another number. Their sums over
+    slots are exact in a float64."""
+    read = getattr(batch, "step", 0), getattr(batch, "slot", 0), getattr(batch, "clip_ids", ())
+    return int.from_bytes(hashlib.blake2b(repr(read).encode(), digest_size=5).digest(), "big")

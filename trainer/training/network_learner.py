@@ -5,11 +5,15 @@ B crops, C channels, T frames, H rows, W columns
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import tee
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from trainer.draws import Key
 from trainer.network.compression import CompressionNetwork, Posterior
 from trainer.network.discriminator import PatchDiscriminator
 from trainer.network.losses import LossParts, LossWeights, discriminator_loss, network_loss
@@ -19,9 +23,31 @@ from trainer.training.crew import Crew
 from trainer.training.learner import SlotLoss
 from trainer.training.sharding import cast
 
-__all__ = ["NetworkLearner", "make_adversary"]
+__all__ = ["Crops", "NetworkLearner", "make_adversary", "placed"]
 
 ADVERSARY_BETAS = 0.5, 0.9  # as adversaries are trained since 1611.07004
+
+
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """uint8[B, C, T, H, W] of a slot of a step."""
+
+    step: int
+    slot: int
+    pixels: Tensor
+
+
+def placed(
+    places: Iterable[tuple[int, int]], reading: Callable[[Iterable[tuple[int, int]]], Iterator[Tensor]]
+) -> Iterator[Crops]:
+    """Crops with where they were read."""
+    own, asked = tee(places)
+    batches: Any = reading(asked)
+    try:
+        for (step, slot), pixels in zip(own, batches, strict=False):
+            yield Crops(step, slot, pixels)
+    finally:
+        batches.close()
 
 
 def make_adversary(config: TrainConfig, device: str) -> Adversary:
@@ -35,7 +61,7 @@ def make_adversary(config: TrainConfig, device: str) -> Adversary:
 
 
 class NetworkLearner:
-    """See `Learner`. A batch is uint8[B, C, T, H, W]; what is learnt are its crops, the loss is a mean over them.
+    """See `Learner`. What is learnt are crops, the loss is a mean over them.
 
     It is for processes that hold all weights: a network is small beside what it computes.
     """
@@ -52,48 +78,48 @@ class NetworkLearner:
         self.module = network
         self._weights, self._config, self._crew = weights, config, crew
         self._perceptual, self._adversary = perceptual, adversary
-        # Draws the noise of latents. Its state is the only one in a run that goes on from step to step.
-        self._generator = torch.Generator(crew.device)
-        self._drawn = torch.zeros((), dtype=torch.int64)
+        self._generator = torch.Generator(crew.device)  # of latents' noise, from the counter for each slot
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     @property
     def blocks(self) -> Sequence[nn.Module]:
         return ()
 
-    def count(self, batch: Tensor) -> int:
-        return len(batch)
+    def count(self, batch: Crops) -> int:
+        return len(batch.pixels)
 
-    def tokens(self, batch: Tensor) -> tuple[int, int]:
+    def tokens(self, batch: Crops) -> tuple[int, int]:
         """Latent positions; a crop has no padding."""
-        _, _, frames, height, width = batch.shape
+        crops, _, frames, height, width = batch.pixels.shape
         time, rows, columns = self.module.config.latent_size(frames, height, width)
-        return len(batch) * time * rows * columns, 0
+        return crops * time * rows * columns, 0
 
-    def flops(self, batch: Tensor) -> float:
-        """Unknown, said as none."""
+    def flops(self, batch: Crops) -> float:
+        """Not counted, said as none."""
         return 0.0
 
-    def loss(self, batch: Tensor) -> SlotLoss:
-        x_BCTHW = batch.to(self._crew.device).float() / 127.5 - 1
-        self._generator.manual_seed(self._seed())
+    def loss(self, batch: Crops) -> SlotLoss:
+        x_BCTHW = batch.pixels.to(self._crew.device).float() / 127.5 - 1
+        self._generator.manual_seed(Key(self._config.seed, batch.step, batch.slot, 0).seed_for("posterior"))
         with cast(self._config, self._crew):
             again_BCTHW, posterior = self.module(x_BCTHW, self._generator)
             parts = self._parts(x_BCTHW, again_BCTHW, posterior)
         if self._adversary:
             self._seen.append((x_BCTHW, again_BCTHW.detach()))
-        count = len(batch)
+        count = len(x_BCTHW)
         error = (again_BCTHW.detach() - x_BCTHW).square().mean()
         shown = {
-            "reconstruction": float(parts.reconstruction.detach()),
-            "kl": float(parts.kl.detach()),
-            "psnr_db": float(10 * torch.log10(4 / error.clamp(min=1e-10))),
+            "reconstruction": parts.reconstruction,
+            "kl": parts.kl,
+            "psnr_db": 10 * torch.log10(4 / error.clamp(min=1e-10)),
         }
         if self._perceptual:
-            shown["perceptual"] = float(parts.perceptual.detach())
+            shown["perceptual"] = parts.perceptual
         if self._adversary:
-            shown["adversarial"] = float(parts.adversarial.detach())
-        return SlotLoss(parts.total * count, {name: (value * count, count) for name, value in shown.items()})
+            shown["adversarial"] = parts.adversarial
+        one = torch.ones((), dtype=torch.float64, device=x_BCTHW.device)
+        sums = {name: torch.stack((value.detach().double(), one)) * count for name, value in shown.items()}
+        return SlotLoss(parts.total * count, sums)
 
     def _parts(self, x_BCTHW: Tensor, again_BCTHW: Tensor, posterior: Posterior) -> LossParts:
         return network_loss(
@@ -106,12 +132,10 @@ class NetworkLearner:
             last_weight=self.module.decoder.leave.weight if self._adversary else None,
         )
 
-    def _seed(self) -> int:
-        self._drawn += 1
-        return hash((self._config.seed, self._crew.rank, int(self._drawn))) % 2**63
-
-    def end_step(self) -> None:
-        if not self._adversary:
+    def end_step(self, *, is_taken: bool) -> None:
+        """The adversary's step, with the clips of the network's; none with what spoilt that."""
+        if not self._adversary or not is_taken:
+            self._seen.clear()
             return
         discriminator, optimizer = self._adversary.discriminator, self._adversary.optimizer
         optimizer.zero_grad(set_to_none=True)
@@ -119,11 +143,12 @@ class NetworkLearner:
             loss = discriminator_loss(discriminator(x_BCTHW), discriminator(again_BCTHW))
             (loss / (len(self._seen) * self._crew.size)).backward()
         self._crew.add_gradients(discriminator.parameters())
+        nn.utils.clip_grad_norm_(discriminator.parameters(), self._config.max_grad_norm)
         optimizer.step()
         self._seen.clear()
 
     def more_state(self) -> dict[str, Tensor]:
-        state = {"drawn": self._drawn}
+        state: dict[str, Tensor] = {}
         if self._adversary:
             for name, weight in self._adversary.discriminator.named_parameters():
                 state[f"adversary.{name}"] = weight.detach()

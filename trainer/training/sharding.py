@@ -9,16 +9,19 @@ from typing import Any
 import torch
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-from trainer.training.config import Parallel, Precision, TrainConfig
+from trainer.model.attention import use_flash_attention_3
+from trainer.training.config import Precision, TrainConfig
 from trainer.training.crew import Crew
 
-__all__ = ["cast", "is_sharded", "prepare", "synchronises"]
+__all__ = ["cast", "is_sharded", "prepare"]
 
 
-def is_sharded(parallel: Parallel, crew: Crew) -> bool:
-    return crew.size > 1 and (parallel == "shard" or (parallel == "auto" and crew.device != "cpu"))
+def is_sharded(config: TrainConfig, crew: Crew) -> bool:
+    """Muon works on whole weights."""
+    may = config.parallel == "shard" or (config.parallel == "auto" and config.optimizer != "muon")
+    return crew.size > 1 and may and (config.parallel == "shard" or crew.device != "cpu")
 
 
 def is_narrow(precision: Precision, crew: Crew) -> bool:
@@ -27,11 +30,14 @@ def is_narrow(precision: Precision, crew: Crew) -> bool:
 
 def prepare(module: nn.Module, blocks: Sequence[nn.Module], config: TrainConfig, crew: Crew) -> None:
     """On its device, with blocks compiled and weights shared out where that is asked for. Changes the module."""
-    module.to(crew.device)
+    if crew.device != "cpu":
+        use_flash_attention_3()  # where its package is; else torch's own kernel
+    if not is_sharded(config, crew):
+        module.to(crew.device)  # else part by part, as they are shared out: the whole may not fit
     if config.compile and crew.device != "cpu":
         for block in blocks:
             block.compile()
-    if is_sharded(config.parallel, crew):
+    if is_sharded(config, crew):
         mesh = init_device_mesh(crew.device.split(":")[0], (crew.size,))
         narrow = torch.bfloat16 if is_narrow(config.precision, crew) else None
         policy = MixedPrecisionPolicy(param_dtype=narrow, reduce_dtype=torch.float32, cast_forward_inputs=False)
@@ -43,9 +49,3 @@ def cast(config: TrainConfig, crew: Crew) -> AbstractContextManager[Any]:
     if not is_narrow(config.precision, crew):
         return nullcontext()
     return torch.autocast(crew.device.split(":")[0], torch.bfloat16)
-
-
-def synchronises(module: nn.Module, is_last: bool) -> None:
-    """Gradients of weights that are shared out are exchanged with the last slot of a step only."""
-    if isinstance(module, FSDPModule):
-        module.set_requires_gradient_sync(is_last)

@@ -93,7 +93,7 @@ class TransformerLearner:
         loss_L = flow_loss(predicted_LP, pack.latents_LP, noise_LP, x_LP, times_L, pack.is_known_L, flow)
         return SlotLoss(loss_L.sum(), _by_time(loss_L.detach(), times_L, pack.is_known_L))
 
-    def end_step(self) -> None:
+    def end_step(self, *, is_taken: bool) -> None:
         pass
 
     def more_state(self) -> dict[str, Tensor]:
@@ -112,12 +112,11 @@ class TransformerLearner:
         return replace(batch.pack, latents_LP=torch.cat((made_LP, padding_LP)))
 
 
-def _by_time(loss_L: Tensor, times_L: Tensor, is_known_L: Tensor) -> dict[str, tuple[float, float]]:
+def _by_time(loss_L: Tensor, times_L: Tensor, is_known_L: Tensor) -> dict[str, Tensor]:
     """Sums and counts of the loss in equal parts of the way from clip to noise."""
     part_L = (times_L * TIME_QUANTILES).long().clamp(max=TIME_QUANTILES - 1)
     part_L = torch.where(is_known_L, TIME_QUANTILES, part_L)
     sums = torch.zeros(TIME_QUANTILES + 1, device=loss_L.device).scatter_add_(0, part_L, loss_L.float())
     counts = torch.bincount(part_L, minlength=TIME_QUANTILES + 1)
-    found = torch.stack((sums.double(), counts.double())).tolist()
-    names = [f"loss_time_{k + 1}_of_{TIME_QUANTILES}" for k in range(TIME_QUANTILES)]
-    return {name: (total, count) for name, total, count in zip(names, *found, strict=False)}
+    both = torch.stack((sums.double(), counts.double()), dim=1)
+    return {f"loss_time_{k + 1}_of_{TIME_QUANTILES}": both[k] for k in range(TIME_QUANTILES)}

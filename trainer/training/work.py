@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from trainer.training.config import TrainConfig
 from trainer.training.crew import Crew
 from trainer.training.files import RunFiles
 from trainer.training.loop import Run, Training, train
-from trainer.training.network_learner import NetworkLearner, make_adversary
+from trainer.training.network_learner import NetworkLearner, make_adversary, placed
 from trainer.training.previews import Asked, make_preview, sampled
 from trainer.training.transformer_learner import TransformerLearner
 
@@ -155,11 +156,16 @@ class TransformerWork:
         if not self.asked.prompts:
             return
         model = self._averaged(run)
-        if model is not None and run.log is not None:
+        if model is None or run.log is None:
+            return
+        try:
             model = model.to(run.crew.device)
             latents = sampled(model, self.trained.flow, self.asked, self.sampling, self.reading.max_words)
             picture = make_preview(latents, space, self.asked, self.files.samples / f"{step:08d}")
-            run.log.picture("samples", picture, step)
+        except (torch.OutOfMemoryError, OSError) as error:  # only to look at: the run goes on without
+            warnings.warn(f"no samples of step {step}: {error}", stacklevel=1)
+            return
+        run.log.picture("samples", picture, step)
 
     def _averaged(self, run: Run) -> DiffusionTransformer | None:
         """The model as the average has it, for the first process; every process must call it."""
@@ -236,16 +242,18 @@ class NetworkWork:
 
     def run(self, crew: Crew, stop_after: int | None = None) -> Run:
         """Go on from the newest checkpoint; the result is written by the first process. Raises as `loop.train`."""
-        reader = self.reader()
+        reader, network = self.reader(), self.begin()
+        config = replace(self.train, parallel="replicate")  # a network is small beside what it computes
         judge = read_perceptual(self.perceptual).to(crew.device) if self.perceptual else None
-        adversary = make_adversary(self.train, crew.device) if self.weights.adversarial else None
-        learner = NetworkLearner(self.begin(), self.weights, self.train, crew, judge, adversary)
+        adversary = make_adversary(config, crew.device) if self.weights.adversarial else None
+        learner = NetworkLearner(network, self.weights, config, crew, judge, adversary)
         plan_id = reader.clips.clips_id
         training = Training(
-            self.train, self.files, self.run_id, plan_id, self.slots, wandb_project=self.wandb_project,
+            config, self.files, self.run_id, plan_id, self.slots, wandb_project=self.wandb_project,
             stop_after=stop_after,
         )  # fmt: skip
-        run = train(training, learner, _reading(reader, self.reading), crew)
+        reading = _reading(reader, self.reading)
+        run = train(training, learner, lambda places: placed(places, reading), crew)
         if stop_after is None:
             self._write(run, reader)
         return run

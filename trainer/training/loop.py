@@ -73,7 +73,7 @@ class Run:
         return state_of(self.learner.module, self.optimizer, self.average, more)
 
     def averaged(self) -> dict[str, torch.Tensor]:
-        """All of the module's weights as the average has them, whole, for the first process; every process must call."""
+        """All weights of the module as the average has them, whole, for the first process; every process must call."""
         kept: dict[str, torch.Tensor] = {}
         with self.average.in_place():
             for name, weight in self.learner.module.state_dict().items():

@@ -38,7 +38,6 @@ ENCODING = Encoding(rate=RATE, pix_fmt="yuv444p")
 RIPPLE_LEVELS = 9  # a ground that is quite plain would be taken for borders, and cut off
 NOISE_LEVELS = 2
 REACH = 1.25  # radii from a shape's middle to its farthest point, about
-EDGE = 0.05  # of the shorter side, that stays free besides
 
 MOTIONS = {"left": "to the left", "right": "to the right", "up": "up", "down": "down"}
 ASKED = {"color": tuple(COLORS), "shape": SHAPES, "motion": tuple(MOTIONS)}
@@ -86,13 +85,15 @@ class Framing:
     Attributes:
         radius: Of the shape, least and most.
         way: That it goes, least and most, as far as there is room.
+        edge: That stays free besides.
     """
 
     width: int = 160
     height: int = 160
     frames: int = 8
-    radius: tuple[float, float] = (0.19, 0.23)
-    way: tuple[float, float] = (0.3, 0.42)
+    radius: tuple[float, float] = (0.22, 0.28)
+    way: tuple[float, float] = (0.3, 0.45)
+    edge: float = 0.0
 
 
 def all_combinations() -> list[Combination]:
@@ -131,7 +132,7 @@ def pictures(attributes: Attributes, framing: Framing, random: np.random.Generat
     shorter = sides.min()
     radius = shorter * random.uniform(*framing.radius)
     direction = np.array(WAYS[MOTIONS[attributes.motion]], float)
-    room = np.maximum(sides - 2 * (REACH * radius + EDGE * shorter), 0)
+    room = np.maximum(sides - 2 * (REACH * radius + framing.edge * shorter), 0)
     path = direction * np.minimum(shorter * random.uniform(*framing.way), room)
     middle = sides / 2 + (room - np.abs(path)) * random.uniform(-0.5, 0.5, 2)
     ink, ground = (tinted(c, random) for c in (COLORS[attributes.color], BACKGROUNDS[attributes.background]))

@@ -56,16 +56,17 @@ from trainer.training.files import RunFiles
 
 TIMES_CHANCE, MINUTES, JUDGE_TO_REACH = 3.0, 10.0, 0.99
 HELD_OUT_SHARE, HELD_OUT_SEED = 0.1, 0
-NETWORK, SIDE_PX, FRAMES = "pixels-4", 16, 6
-TOKENS = (SIDE_PX // 4) ** 2  # a token is 4 by 4 pixels through all frames
+NETWORK, SIDE_PX, FRAMES = "pixels-8", 16, 6
+# A token is 8 by 8 pixels through all frames. Smaller ones take many more steps until they agree on what moves where.
+TOKENS = (SIDE_PX // 8) ** 2
 ENCODE = {"max_tokens": TOKENS, "min_side_px": SIDE_PX, "max_frames": FRAMES, "patch_time": FRAMES, "patch_space": 1}
 MODEL = {
-    "width": 128,
+    "width": 192,
     "depth": 4,
-    "mlp_width": 512,
+    "mlp_width": 768,
     "text_width": 32,
     "trained_seconds": 1.0,
-    "trained_tokens": 4,
+    "trained_tokens": 2,
 }
 # Clean pixels are told rather than the velocity: a token has more numbers than the model is wide, and noise fills all.
 FLOW = {"prediction": "x0", "shift_tokens": TOKENS // 4}  # times twice as near to noise as they are drawn
@@ -80,7 +81,7 @@ TRAIN = {
     "sample_steps": 0,
 }
 SAMPLING = SamplingConfig(steps=16, solver="heun", guidance=3.0, seed=1_000_000)
-BATCH = 64
+BATCH = 48
 ARMS = ("prompted", "seen", "shuffled", "no_prompt")
 SEED_STEP = 1_000_000  # of the footage: its clips are numbered from the seed times this
 
@@ -103,10 +104,10 @@ class Options:
 
     json: Path | None = None
     out: Path | None = None
-    steps: int = 3000
+    steps: int = 5000
     minutes: float = MINUTES
     seeds: tuple[int, ...] = (0, 1, 2)
-    clips: int = 1500
+    clips: int = 1000
     judged_clips: int = 240
     samples: int = 96
     threads: int = 2

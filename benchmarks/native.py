@@ -47,11 +47,12 @@ from trainer.latents import space_of
 from trainer.training.files import RunFiles
 
 ASPECTS = {"16:9": (256, 144), "9:16": (144, 256), "1:1": (192, 192)}
-SIZES = {"16:9": (28, 16), "9:16": (16, 28), "1:1": (20, 20)}
-"""Of samples: as a clip of this aspect is fitted, in pixels, by tokens of 4."""
-MOST_TOKENS = 28
+SIZES = {"16:9": (40, 24), "9:16": (24, 40), "1:1": (32, 32)}
+"""Of samples: as a clip of this aspect is fitted, in pixels, by tokens of 8."""
+MOST_TOKENS = 16
+RADIUS, EDGE = (0.18, 0.24), 0.05  # of the thing, and what stays free around it, in shares of the shorter side
 ARMS = ("native", "crop")
-FIT = {"max_tokens": MOST_TOKENS, "min_side_px": 16, "max_aspect_error": 0.05, "max_frames": FRAMES}
+FIT = {"max_tokens": MOST_TOKENS, "min_side_px": 24, "max_aspect_error": 0.07, "max_frames": FRAMES}
 PATCH = {"patch_time": FRAMES, "patch_space": 1}
 REAL_TO_REACH = 0.99
 
@@ -113,7 +114,7 @@ def in_order() -> list[tuple[str, ...]]:
 
 def made_store(folder: Path, options: Options) -> tuple[Store, dict[str, Shown]]:
     """Latents are encoded of clips at their own aspect, for the judge alone: both arms decode their clips, the same."""
-    framings = [Framing(width, height) for width, height in ASPECTS.values()]
+    framings = [Framing(width, height, radius=RADIUS, edge=EDGE) for width, height in ASPECTS.values()]
     count = options.clips + options.real_clips
     attributes = some_attributes(in_order(), count, seed=3)
     numbered = enumerate(attributes)
@@ -155,7 +156,7 @@ def trial(
     run = folder / f"{arm}-{seed}"
     steps = {"steps": options.steps, "seed": seed, "checkpoint_steps": options.steps}
     budget = {"budget_tokens": 48 * MOST_TOKENS, "max_tokens": MOST_TOKENS, "shift_tokens": FLOW["shift_tokens"]}
-    values = MODEL | PATCH | FLOW | TRAIN | FIT | steps | budget | {"trained_tokens": 7}
+    values = MODEL | PATCH | FLOW | TRAIN | FIT | steps | budget | {"trained_tokens": 5}
     crop = ["--square-crop"] if arm == "crop" else []
     common = ["--store", store.uri, "--run", run, "--network", NETWORK, "--captions-where", CAPTIONS]
     run_within(run, 60 * options.minutes, *common, "--latents", "False", *crop, *options_of(values))

@@ -90,7 +90,7 @@ def test_a_blot_has_no_shape() -> None:
 
 
 def test_what_leaves_the_picture_is_not_whole() -> None:
-    whole = clip(Attributes("yellow", "circle", "right", "black"), shorter_px=32)
+    whole = clip(Attributes("yellow", "circle", "right", "black"), Framing(edge=0.05), shorter_px=32)
     assert judge(whole).whole == 1
     assert judge(whole[:, :, 12:]).whole < 0.5
 

@@ -57,8 +57,8 @@ from trainer.training.files import RunFiles
 TIMES_CHANCE, MINUTES, JUDGE_TO_REACH = 3.0, 10.0, 0.99
 HELD_OUT_SHARE, HELD_OUT_SEED = 0.1, 0
 NETWORK, SIDE_PX, FRAMES = "pixels-8", 16, 6
-# A token is 8 by 8 pixels through all frames. With tokens of 4 by 4, in a trial of one seed on other combinations, motion
-# was not told yet after as many minutes (0.10 of samples right, and 0.81 with these).
+# A token is 8 by 8 pixels through all frames. With 4 by 4, in a trial of one seed on other combinations, motion was not
+# learnt after as many minutes (0.10 of the samples right, and 0.81 with these).
 TOKENS = (SIDE_PX // 8) ** 2
 ENCODE = {"max_tokens": TOKENS, "min_side_px": SIDE_PX, "max_frames": FRAMES, "patch_time": FRAMES, "patch_space": 1}
 MODEL = {

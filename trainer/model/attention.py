@@ -108,26 +108,24 @@ def attend(
 def _by_runs(
     q_LHK: Tensor, k_MHK: Tensor, v_MHK: Tensor, query_lengths: Sequence[int], key_lengths: Sequence[int]
 ) -> Tensor:
+    runs = list(_runs(query_lengths, key_lengths))
+    # Split once: a slice for each run has a gradient as long as the whole.
+    q_parts = q_LHK.split([count * queries for count, queries, _ in runs])
+    k_parts, v_parts = (x.split([count * keys for count, _, keys in runs]) for x in (k_MHK, v_MHK))
     found = [
-        _batched(q_LHK[l0:l1], k_MHK[m0:m1], v_MHK[m0:m1], count)
-        for count, (l0, l1), (m0, m1) in _runs(query_lengths, key_lengths)
+        _batched(q_PHK, k_PHK, v_PHK, count)
+        for (count, queries, _), q_PHK, k_PHK, v_PHK in zip(runs, q_parts, k_parts, v_parts, strict=True)
+        if queries
     ]
     if not found:
         return torch.zeros_like(q_LHK)
     return torch.cat(found) if len(found) > 1 else found[0]
 
 
-def _runs(
-    query_lengths: Sequence[int], key_lengths: Sequence[int]
-) -> Iterator[tuple[int, tuple[int, int], tuple[int, int]]]:
-    """How many segments follow each other with the same lengths, and which queries and keys they hold."""
-    l0 = m0 = 0
+def _runs(query_lengths: Sequence[int], key_lengths: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """How many segments follow each other with the same lengths, and these: of queries, of keys."""
     for (queries, keys), same in groupby(zip(query_lengths, key_lengths, strict=True)):
-        count = sum(1 for _ in same)
-        l1, m1 = l0 + count * queries, m0 + count * keys
-        if queries:
-            yield count, (l0, l1), (m0, m1)
-        l0, m0 = l1, m1
+        yield sum(1 for _ in same), queries, keys
 
 
 def _batched(q_LHK: Tensor, k_MHK: Tensor, v_MHK: Tensor, count: int) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from curation.store import Store
 from jobs import sample, train
 from jobs.train_options import TrainOptions
+from jobs.train_run import facts_of, only_one
 from jobs.train_workers import Tail
 from tests.jobs.running import descendants, end, run, start, wait_until
 from tests.reading_stores import MadeClip, made_store, write_latents
@@ -60,7 +61,7 @@ def undisturbed(store: Store, tmp_path_factory: pytest.TempPathFactory) -> list[
     from jobs.cli import parse
 
     options = parse(TrainOptions, prog="train", argv=options_of(store, files.directory))
-    work: TransformerWork = train.transformer_work(options, store, files, train.facts_of(options, store, files))
+    work: TransformerWork = train.transformer_work(options, store, files, facts_of(options, store, files))
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     work.run(ALONE)
@@ -127,7 +128,7 @@ def made(store: Store, directory: Path, *more: str) -> TransformerWork:
     options = train.parse(TrainOptions, prog="train", argv=[*options_of(store, directory, steps=4), *more])
     directory.mkdir(exist_ok=True)
     files = RunFiles(directory)
-    return train.transformer_work(options, store, files, train.facts_of(options, store, files))
+    return train.transformer_work(options, store, files, facts_of(options, store, files))
 
 
 def test_a_model_is_tuned_whole_or_by_adapters_from_one_that_was_trained(store: Store, tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def with_a_run_of_other_options(store: Store, directory: Path) -> None:
 def with_a_version_that_is_gone(store: Store, directory: Path) -> None:
     options = train.parse(TrainOptions, prog="train", argv=options_of(store, directory))
     directory.mkdir()
-    facts = train.facts_of(options, store, RunFiles(directory))
+    facts = facts_of(options, store, RunFiles(directory))
     RunFiles(directory).write_facts({**facts, "clips_version": 10_000})
 
 
@@ -290,7 +291,7 @@ def test_lines_are_told_once_also_where_their_file_was_made_anew(tmp_path: Path)
 
 
 def test_two_commands_do_not_train_one_run(store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with train.only_one(RunFiles(tmp_path)):
+    with only_one(RunFiles(tmp_path)):
         assert train.main(options_of(store, tmp_path)) == 2
     assert "another command trains it; let it finish, or stop it" in capfd.readouterr().err
 

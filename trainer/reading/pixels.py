@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 from torch import Tensor
 
-from curation.geometry import Box
+from curation.geometry import Box, normal_rotation
 from curation.reader import DamagedClip, ReadableFile, active_box, read_clip_frames, upright_rgb
 from trainer.geometry import Geometry
 
@@ -52,13 +54,26 @@ def clip_pixels(
     with closing(read_clip_frames(row, video)) as frames:  # pyright: ignore[reportArgumentType]
         for frame in islice(frames, geometry.frames):
             try:
-                pictures[count] = upright_rgb(frame, width=width, height=height, box=part)
+                pictures[count] = _small_rgb(frame, width, height, part)
             except (ValueError, MemoryError) as error:  # FFmpeg's refusals of what damage claims: sizes, formats
                 raise DamagedClip(f"a frame cannot be converted ({error})") from error
             count += 1
     if count < geometry.frames:
         raise DamagedClip(f"{count} frames in the clip's bytes, {geometry.frames} are needed")
     return torch.from_numpy(pictures).permute(3, 0, 1, 2).contiguous()
+
+
+def _small_rgb(frame: VideoFrame, width: int, height: int, part: Box) -> NDArray[np.uint8]:
+    """As `upright_rgb`, with all the colour that there is: where it converts and scales at once, swscale makes two
+    pixels beside each other share theirs."""
+    if frame.format.is_rgb or frame.format.chroma_width(2) == 2:
+        return upright_rgb(frame, width=width, height=height, box=part)
+    rotation, levels = normal_rotation(frame.rotation), int(frame.color_range)
+    sides = (height, width) if rotation in (90, 270) else (width, height)
+    small = frame.reformat(*sides, format="yuv444p", src_color_range=levels, dst_color_range=levels)
+    rgb = small.to_ndarray(format="rgb24", src_color_range=levels)
+    upright = np.rot90(rgb, rotation // 90)
+    return upright[part.y : part.y + part.height, part.x : part.x + part.width].astype(np.uint8, copy=False)
 
 
 def _middle_square(box: Box) -> Box:

@@ -56,7 +56,7 @@ lint_steps = \
 
 test: export HF_HUB_OFFLINE := 1
 test: $(READY) ## lint, then the tests; PYTEST_ARGS="…" to choose among them
-	@$(call run_steps,$(lint_steps) step pytest $(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup $(PYTEST_ARGS);)
+	@$(call run_steps,$(lint_steps) step pytest $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS);)
 
 lint: $(READY) ## ruff and pyright only
 	@$(call run_steps,$(lint_steps))

@@ -57,12 +57,3 @@ def usual_priority() -> Iterator[None]:
     yield
     if os.sched_getscheduler(0) != os.SCHED_OTHER:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests run two at a time where there are two cores: those of a file share what it made. Jobs start a cluster each,
-    and browsers are heavy, so these come one after another."""
-    for item in items:
-        is_alone = item.path.parent.name == "jobs" or item.get_closest_marker("browser")
-        item.add_marker(pytest.mark.xdist_group("alone" if is_alone else item.path.stem))

@@ -33,7 +33,7 @@ from trainer.cost import step_flops
 from trainer.geometry import Compression, FitConfig, Geometry, fit
 from trainer.model.config import TransformerConfig, preset
 from trainer.model.layouts import ATTENTIONS
-from trainer.packing import PackConfig, padding_share, plan_packs
+from trainer.packing import PackConfig, padding_share, plan_packs, squares_bound
 
 PADDING_TO_REACH, EQUAL_TO_REACH, TIME_TO_REACH = 0.02, 1e-9, 0.70
 CLIP_SECONDS = (1.0, 10.0)
@@ -251,13 +251,6 @@ def pack_flops(geometries: Sequence[Geometry], budget_tokens: int) -> float:
     return step_flops(preset("1.3b"), [*grids, *[(1, 1, 1)] * padding], [WORDS] * len(grids) + [1] * padding)
 
 
-def bound_of(geometries: Sequence[Geometry], options: Options) -> int:
-    """The squares of a full pack in the mean, and somewhat more; at least those of the longest clip."""
-    lengths = [geometry.tokens for geometry in geometries]
-    full = sum(n * n for n in lengths) / sum(lengths) * options.budget_tokens
-    return max(int(options.bound * full), max(lengths) ** 2)
-
-
 # Parts of the benchmark
 
 
@@ -271,7 +264,13 @@ def padding(options: Options, name: str, shapes: Sequence[Shape]) -> Iterator[tu
     cuts = np.percentile(lengths, (5, 25, 50, 75, 95)).astype(int).tolist()
     print(f"\n{name}: {len(shapes)} shapes; tokens of a clip at 5, 25, 50, 75, 95 %: {cuts}", flush=True)
     yield f"fit_s_{name}", fit_s
-    for label, squares in ((name, 0), (f"{name}_bounded", bound_of(geometries, options))):
+    for label, squares in (
+        (name, 0),
+        (
+            f"{name}_bounded",
+            squares_bound([geometry.tokens for geometry in geometries], options.budget_tokens, options.bound),
+        ),
+    ):
         found = packed_of(geometries, PackConfig(options.budget_tokens, max_squares=squares))
         print(
             f"{label}: padding {found.padding:.2%}, {found.seconds:.1f} s; most over mean: squared lengths "

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from captioner.tune_config import Moment
+from curation.whole_files import json_lines, write_whole
 
 __all__ = ["TuneFiles"]
 
@@ -71,7 +72,7 @@ class TuneFiles:
 
     def steps_done(self) -> list[dict[str, Any]]:
         """A line a step, in order."""
-        return steps_in(self.steps_file) if self.steps_file.is_file() else []
+        return json_lines(self.steps_file)
 
     def add_step(self, line: dict[str, Any]) -> None:
         with self.steps_file.open("a", encoding="utf-8") as file:
@@ -141,20 +142,3 @@ def state_of(optimizer: torch.optim.Optimizer, weights: dict[str, nn.Parameter])
         if value in optimizer.state
         for part in STATE
     }
-
-
-def write_whole(file: Path, text: str) -> None:
-    partial = file.with_name(f".{file.name}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, file)
-
-
-def steps_in(file: Path) -> list[dict[str, Any]]:
-    """The lines of a file of steps; one that is not whole yet is passed over."""
-    lines = []
-    for text in file.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            continue
-    return lines

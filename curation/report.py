@@ -31,12 +31,13 @@ from curation.report_data import (
 )
 from curation.report_distributions import SIZE_COLUMN, Column, Histogram, distributions
 from curation.report_films import read_films
-from curation.report_page import rendered, write_whole
+from curation.report_page import rendered
 from curation.report_training import Training, training_data, training_section
 from curation.report_whatif import what_if_data
 from curation.score_batches import model_scores_by_clip
 from curation.store import Store
 from curation.verdicts import RULES, Thresholds
+from curation.whole_files import write_whole
 
 __all__ = ["Report", "ReportConfig", "write_report"]
 

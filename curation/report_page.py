@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from curation import report_words as words
 
-__all__ = ["rendered", "write_whole"]
+__all__ = ["rendered"]
 
 # No network, no inline handlers, no script or style but the two whose hashes follow.
 POLICY = (
@@ -48,10 +48,3 @@ def _asset(name: str) -> str:
 
 def _hash_of(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Whoever has the page open never meets half of one."""
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

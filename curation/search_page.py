@@ -14,10 +14,11 @@ from curation.report_cards import card_of
 from curation.report_clips import PlayConfig, remove_stale, write_players
 from curation.report_data import CLIP_COLUMNS, SOURCE_COLUMNS, ShownClip
 from curation.report_distributions import columns_of
-from curation.report_page import rendered, write_whole
+from curation.report_page import rendered
 from curation.score_batches import model_scores_by_clip
 from curation.search import Found, Hits
 from curation.store import Store
+from curation.whole_files import write_whole
 
 __all__ = ["found_clips", "search_table", "write_search_page"]
 

@@ -21,11 +21,11 @@ from curation.model_files import BadModel
 from curation.store import Store
 from jobs.cli import parse
 from jobs.conditions import refuse_unless_condition
-from jobs.encode_actors import EncodeActor, Encoding
+from jobs.encode_actors import EncodeActor, encoding
 from jobs.encode_outcome import Committer, Outcome
 from jobs.progress import Progress
 from jobs.runs import EXIT_CODES, EXIT_OVER_BUDGET, JobRun, exit_code_of, job_run, say
-from jobs.score_actors import batches_of, ready, start_actors
+from jobs.score_actors import Supply, batches_of, ready, start_actors
 from trainer.encoding import (
     AskedClips,
     AskedTexts,
@@ -227,7 +227,7 @@ def encode_all(work: Work, options: EncodeOptions, run: JobRun) -> Outcome:
     progress = Progress("encode", outcome.asked, 0 if options.limit else size_bytes, unit=work.unit)
     wanted = islice(chain.from_iterable(work.lacking(Counter())), outcome.asked)
     batches = batches_of(([one] for one in wanted), options.batch_size)
-    for made in Encoding(actors, run.store, work.version, run.run_id).all(batches):
+    for made in Supply(actors, encoding(run.store, work.version, run.run_id)).all(batches):
         outcome.add(made)
         committer.add(made)
         for one in made.latents:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import ray
-
 from curation.store import Store
-from jobs.score_actors import Supply
+from jobs.score_actors import Work
 from trainer.encoders import ClipEncoder, Encoded, EncodedBatch, TextEncoder
 from trainer.encoding import AskedClips, AskedTexts, WantedLatent
 
-__all__ = ["EncodeActor", "Encoding"]
+__all__ = ["EncodeActor", "encoding"]
 
 
 class EncodeActor:
@@ -34,18 +32,14 @@ class EncodeActor:
         return self._encoder.encode(store, version, run_id, wanted)
 
 
-class Encoding(Supply[WantedLatent, EncodedBatch]):
-    """Gives EncodeActors what lacks a latent, of a version of the clips or captions."""
+def encoding(store: Store, version: int, run_id: str) -> Work[WantedLatent, EncodedBatch]:
+    """What lacks a latent, of a version of the clips or captions, to EncodeActors."""
 
-    def __init__(self, actors: Sequence[Any], store: Store, version: int, run_id: str):
-        super().__init__(actors)
-        self._of = store, version, run_id
-
-    def call(self, actor: Any, batch: list[WantedLatent]) -> ray.ObjectRef:
-        return actor.encode.remote(*self._of, batch)
-
-    def nothing(self, killers: Sequence[WantedLatent] = ()) -> EncodedBatch:
+    def nothing(killers: Sequence[WantedLatent]) -> EncodedBatch:
         return EncodedBatch(tuple(Encoded(one.latent_id, fault="worker_died") for one in killers))
 
-    def fault_of(self, made: EncodedBatch) -> str | None:
-        return made.latents[0].fault if all(one.fault for one in made.latents) else None
+    return Work(
+        lambda actor, batch: actor.encode.remote(store, version, run_id, batch),
+        nothing,
+        lambda made: made.latents[0].fault if all(one.fault for one in made.latents) else None,
+    )

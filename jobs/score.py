@@ -27,7 +27,7 @@ from jobs.cli import parse
 from jobs.conditions import refuse_unless_condition
 from jobs.progress import Progress
 from jobs.runs import EXIT_CODES, EXIT_OVER_BUDGET, JobRun, exit_code_of, job_run, say
-from jobs.score_actors import Showing, batches_of, ready, start_actors
+from jobs.score_actors import Supply, batches_of, ready, showing, start_actors
 
 __all__ = ["ScoreOptions", "main"]
 
@@ -167,7 +167,7 @@ def show_all(
     committer = Committer(run, model)
     progress = Progress("score", lacking, 0, unit="clips")
     chunks = wanted_clips(run.store, version, options.where, asked)
-    for scored in Showing(actors, run.store, version).all(batches_of(chunks, options.batch_size)):
+    for scored in Supply(actors, showing(run.store, version)).all(batches_of(chunks, options.batch_size)):
         for clip in scored:
             outcome.add(clip)
             committer.add(clip)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -19,7 +20,7 @@ from curation.store import Store, StoreUnavailable
 from jobs.cluster import connect, cpus
 from jobs.runs import MachineFault
 
-__all__ = ["Showing", "Supply", "batches_of", "ready", "start_actors"]
+__all__ = ["Supply", "Work", "batches_of", "ready", "showing", "start_actors"]
 
 # One batch is with the models, one is being decoded, one waits.
 BATCHES_AN_ACTOR = 3
@@ -95,33 +96,36 @@ def batches_of(chunks: Iterator[list[Wanted]], size: int) -> Iterator[list[Wante
         yield batch
 
 
+@dataclass(frozen=True, slots=True)
+class Work(Generic[Wanted, Made]):
+    """What actors do with a batch.
+
+    call       starts it on an actor
+    nothing    what is made of an empty batch, or of one that killed its worker
+    fault_of   why nothing came of a batch, if nothing did and the batch is not to blame
+    """
+
+    call: Callable[[Any, list[Wanted]], ray.ObjectRef]
+    nothing: Callable[[Sequence[Wanted]], Made]
+    fault_of: Callable[[Made], str | None]
+
+
 class Supply(Generic[Wanted, Made]):
     """Keeps every actor supplied. A batch whose actor died is worked on again one by one when all else is done, one at
     a time, so that what kills its actor costs only itself."""
 
-    def __init__(self, actors: Sequence[Any]):
-        self._actors = actors
+    def __init__(self, actors: Sequence[Any], work: Work[Wanted, Made]):
+        self._actors, self._work = actors, work
         self._in_flight: dict[ray.ObjectRef, tuple[int, list[Wanted]]] = {}
         self._suspects: list[Wanted] = []
         self._hopeless = 0
-
-    def call(self, actor: Any, batch: list[Wanted]) -> ray.ObjectRef:
-        raise NotImplementedError
-
-    def nothing(self, killers: Sequence[Wanted] = ()) -> Made:
-        """What is made of an empty batch, or of one that killed its worker."""
-        raise NotImplementedError
-
-    def fault_of(self, made: Made) -> str | None:
-        """Why nothing came of a batch, if nothing did and the batch is not to blame."""
-        raise NotImplementedError
 
     def all(self, batches: Iterator[list[Wanted]]) -> Iterator[Made]:
         """What became of each batch, in any order; that of an empty one now and then, as a moment to commit."""
         for batch in batches:
             while (actor := self._free_actor()) is None:
                 yield from self._finished()
-            self._in_flight[self.call(self._actors[actor], batch)] = actor, batch
+            self._in_flight[self._work.call(self._actors[actor], batch)] = actor, batch
         while self._in_flight:
             yield from self._finished()
         for one in self._suspects:
@@ -141,14 +145,14 @@ class Supply(Generic[Wanted, Made]):
             except ray.exceptions.RayActorError:
                 self._suspects += batch
                 self._revive(actor)
-        yield self.nothing()
+        yield self._work.nothing(())
 
     def _alone(self, one: Wanted) -> Made:
         try:
-            return self._result(self.call(self._actors[0], [one]))
+            return self._result(self._work.call(self._actors[0], [one]))
         except ray.exceptions.RayActorError:
             self._revive(0)
-            return self.nothing([one])
+            return self._work.nothing([one])
 
     def _revive(self, actor: int) -> None:
         """Wait until Ray has started an actor again: until then it refuses every call. Raises MachineFault."""
@@ -174,28 +178,24 @@ class Supply(Generic[Wanted, Made]):
             raise MachineFault(f"a worker could not go on: {error}") from error
         except ray.exceptions.RayError as error:
             raise MachineFault(f"a worker met a fault: {error}") from error
-        fault = self.fault_of(made)
+        fault = self._work.fault_of(made)
         self._hopeless = self._hopeless + 1 if fault else -sys.maxsize
         if self._hopeless >= HOPELESS_BATCHES:
             raise MachineFault(f"the models could cope with none of what they were given first: {fault}")
         return made
 
 
-class Showing(Supply[WantedClip, list[ScoredClip]]):
-    """Shows clips to the models of ScoreActors."""
+def showing(store: Store, version: int) -> Work[WantedClip, list[ScoredClip]]:
+    """Clips to the models of ScoreActors."""
 
-    def __init__(self, actors: Sequence[Any], store: Store, version: int):
-        super().__init__(actors)
-        self._store, self._version = store, version
-
-    def call(self, actor: Any, batch: list[WantedClip]) -> ray.ObjectRef:
-        return actor.score.remote(self._store, self._version, batch)
-
-    def nothing(self, killers: Sequence[WantedClip] = ()) -> list[ScoredClip]:
+    def nothing(killers: Sequence[WantedClip]) -> list[ScoredClip]:
         return [ScoredClip(clip.row["clip_id"], fault="worker_died") for clip in killers]
 
-    def fault_of(self, made: list[ScoredClip]) -> str | None:
-        return made[0].fault if all(clip.fault for clip in made) else None
+    return Work(
+        lambda actor, batch: actor.score.remote(store, version, batch),
+        nothing,
+        lambda made: made[0].fault if all(clip.fault for clip in made) else None,
+    )
 
 
 def as_raised(error: BadModel) -> Exception:

@@ -21,18 +21,22 @@ from curation.store import Store, StoreUnavailable
 from jobs.cli import parse
 from jobs.conditions import refuse_unless_condition
 from jobs.progress import duration_words, size_words
+from jobs.ray_train import Workers
 from jobs.runs import EXIT_CODES, exit_code_of, recorded_run, say
 from jobs.train_options import TrainOptions
 from jobs.train_run import BadRun, close_killed, facts_of, forgotten_if_refused, only_one, pin, weights_id
-from jobs.train_workers import Workers, run_workers
+from jobs.train_workers import run_workers
 from trainer.checkpoint import CONFIG, WEIGHTS, BadCheckpoint, read_config
 from trainer.epoch import EpochConfig
+from trainer.geometry import Compression
 from trainer.latents import LatentSpace, space_of
 from trainer.model.trained import Trained
 from trainer.network.compression import CompressionNetwork
 from trainer.network.config import PRESETS as NETWORK_PRESETS
+from trainer.packing import PackConfig
 from trainer.pretrained_text import pretrained_encoder_id
 from trainer.reading.clips import ClipList, ClipSource, LatentSource
+from trainer.reading.fates import fates_table
 from trainer.reading.listing import list_clips
 from trainer.reading.plan_table import Plans
 from trainer.reading.slots import NothingReadable, SlotReader
@@ -116,21 +120,30 @@ def transformer_work(options: TrainOptions, store: Store, files: RunFiles, facts
     trained = Trained(transformer, options.flow, space.network_id, encoder_id)
     if begun is not None:
         refuse_unless_of_one_kind(options, begun, trained)
-    listed(source, transformer.compression, options, files)
-    packs, seed = options.packs, options.train.seed
-    epochs = EpochConfig(options.fit, packs.config, transformer.compression, seed, 0, packs.slots, packs.picture_share)
-    plans = Plans(files.plans, epochs)
+    clips = listed(source, transformer.compression, options, files)
+    plans = Plans(files.plans, epochs_of(options, clips, transformer.compression))
     say(fates_told(plans, source))
     work = TransformerWork(
-        store, files, facts["run_id"], trained, epochs, options.mask, options.mix, options.reading, options.train,
+        store, files, facts["run_id"], trained, plans.config, options.mask, options.mix, options.reading, options.train,
         str(options.network), Asked((), ()), options.sampling, options.init, options.lora_rank, options.wandb,
     )  # fmt: skip
-    asked = asked_samples(options, SlotReader(store, plans, transformer, seed, options.mask, options.mix))
+    asked = asked_samples(options, SlotReader(store, plans, transformer, options.train.seed, options.mask, options.mix))
     need = transformer_estimate(options, work, plans)
     say(told(need, options))
     refuse_unless_room(files.directory, need.disk_bytes)
     keep_network(str(options.network), files)
     return replace(work, asked=asked)
+
+
+def epochs_of(options: TrainOptions, clips: ClipList, compression: Compression) -> EpochConfig:
+    """How epochs of these clips are planned, the bound on packs' squared lengths worked out from theirs."""
+    packs = options.packs
+    unbound = EpochConfig(
+        options.fit, PackConfig(packs.budget_tokens), compression, options.train.seed, 0, packs.slots,
+        packs.picture_share,
+    )  # fmt: skip
+    lengths = [tokens for tokens in fates_table(clips, unbound)["tokens"].to_pylist() if tokens]
+    return replace(unbound, pack=packs.config(lengths, options.fit.max_tokens))
 
 
 def refuse_unless_of_one_kind(options: TrainOptions, begun: Trained, trained: Trained) -> None:
@@ -187,7 +200,7 @@ def embedding_width(store: Store, facts: Mapping[str, Any], encoder_id: str) -> 
     return rows[0]["latent_shape"][-1]
 
 
-def listed(source: ClipSource, compression: Any, options: TrainOptions, files: RunFiles) -> ClipList:
+def listed(source: ClipSource, compression: Compression, options: TrainOptions, files: RunFiles) -> ClipList:
     try:
         return ClipList(files.plans)
     except FileNotFoundError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +16,7 @@ from trainer.model.config import TransformerConfig, preset
 from trainer.model.layouts import Attention
 from trainer.network.config import PRESETS as NETWORK_PRESETS
 from trainer.network.losses import LossWeights
-from trainer.packing import PackConfig
+from trainer.packing import PackConfig, squares_bound
 from trainer.reading.mix import CaptionMix
 from trainer.sampling import SamplingConfig
 from trainer.training.config import TrainConfig
@@ -81,13 +83,14 @@ class PackOptions:
 
     Attributes:
         budget_tokens: Of a pack.
-        max_squares: Bound on the sum of squared lengths of a pack's clips, which is what attention costs; 0 for none.
+        squares_bound: The sum of squared lengths of a pack's clips, which is what attention costs, is at most so many
+            times that of a full pack in the mean; 0 for no bound. Less makes packs more alike, and pads more.
         slots: Packs of a step, read by whatever number of workers divides them.
         picture_share: Of clips, how many are read as an image, another choice in each epoch.
     """
 
     budget_tokens: int = 16384
-    max_squares: int = 0
+    squares_bound: float = 1.1
     slots: int = 8
     picture_share: float = 0.1
 
@@ -96,11 +99,14 @@ class PackOptions:
             raise ValueError(f"slots={self.slots}: must be at least 1")
         if not 0 <= self.picture_share <= 1:
             raise ValueError(f"picture_share={self.picture_share}: must be from 0 to 1")
-        _ = self.config
+        if self.squares_bound and not 1 <= self.squares_bound < inf:
+            raise ValueError(f"squares_bound={self.squares_bound}: must be at least 1 and finite, or 0 for none")
+        _ = PackConfig(self.budget_tokens)
 
-    @property
-    def config(self) -> PackConfig:
-        return PackConfig(self.budget_tokens, self.max_squares)
+    def config(self, lengths: Sequence[int], max_tokens: int) -> PackConfig:
+        """For clips of these lengths in tokens; one of `max_tokens` has room in any pack."""
+        bound = squares_bound(lengths, self.budget_tokens, self.squares_bound)
+        return PackConfig(self.budget_tokens, max(bound, max_tokens**2) if bound else 0)
 
 
 @dataclass(frozen=True, slots=True)

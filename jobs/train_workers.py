@@ -8,17 +8,15 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import ray
-import ray.exceptions
+import ray.train
 
 from curation.model_files import BadModel
 from curation.store import StoreUnavailable
-from jobs.cluster import connect, cpus
 from jobs.progress import Progress
-from jobs.runs import EXIT_INTERRUPTED, MachineFault, say
+from jobs.ray_train import Workers, cause_of, trainer_of
+from jobs.runs import EXIT_INTERRUPTED, say
 from trainer.checkpoint import BadCheckpoint
 from trainer.reading.slots import NothingReadable
 from trainer.training.crew import Crew
@@ -26,20 +24,10 @@ from trainer.training.files import RunFiles
 from trainer.training.guard import Diverged
 from trainer.training.work import NetworkWork, TransformerWork
 
-__all__ = ["Workers", "run_workers"]
+__all__ = ["run_workers"]
 
 LOOK_S = 1.0
 FORESEEN = BadCheckpoint, BadModel, StoreUnavailable, NothingReadable, Diverged
-
-
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """How many processes train together, and what each of them may use; `num_gpus` -1 for one where there is any."""
-
-    workers: int
-    cpus_per_worker: int
-    num_gpus: float
-    restarts: int
 
 
 def work(given: dict[str, Any]) -> None:
@@ -61,35 +49,12 @@ def run_workers(asked: Workers, given: TransformerWork | NetworkWork) -> None:
 
     Raises MachineFault, and what is foreseen of a run; KeyboardInterrupt once a checkpoint has been written.
     """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    connect(is_quiet=True)  # workers speak through the files of the run
-    gpus = ray.cluster_resources().get("GPU", 0.0)
-    gpus_each = (1.0 if gpus else 0.0) if asked.num_gpus < 0 else asked.num_gpus
-    cpus_each = min(asked.cpus_per_worker, cpus())
-    if cpus_each * asked.workers > cpus() or gpus_each * asked.workers > gpus:
-        raise MachineFault(
-            f"workers={asked.workers}: with {cpus_each} CPUs and {gpus_each:g} GPUs each they do not fit in a "
-            f"cluster of {cpus()} CPUs and {gpus:g} GPUs"
-        )
-    each = {"CPU": float(cpus_each)} | ({"GPU": gpus_each} if gpus_each else {})
-    trainer = TorchTrainer(
-        work,
-        train_loop_config={"work": given, "threads": cpus_each},
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpus_each else "gloo"),
-        scaling_config=ScalingConfig(num_workers=asked.workers, use_gpu=bool(gpus_each), resources_per_worker=each),
-        run_config=RunConfig(
-            name="ray-train",
-            storage_path=str(given.files.directory / ".ray"),
-            failure_config=FailureConfig(max_failures=asked.restarts),
-        ),
-    )
+    trainer = trainer_of(work, given, asked, given.files.directory / ".ray")
     with showing(given.files, given.train.steps):
         try:
             fit_until_asked(trainer.fit, given.files)
         except ray.train.TrainingFailedError as error:  # type: ignore[attr-defined]
-            raise cause_of(error) from error
+            raise cause_of(error, FORESEEN) from error
 
 
 def fit_until_asked(fit: Callable[[], Any], files: RunFiles) -> None:
@@ -111,19 +76,6 @@ def fit_until_asked(fit: Callable[[], Any], files: RunFiles) -> None:
         finally:
             files.stop_file.unlink(missing_ok=True)
     raise KeyboardInterrupt
-
-
-def cause_of(error: Exception) -> Exception:
-    """The first of our own errors that workers raised, else a MachineFault that says what they met."""
-    failures = [getattr(e, "cause", e) for e in getattr(error, "worker_failures", {}).values()]
-    for failure in failures:
-        if isinstance(failure, FORESEEN):
-            return failure
-    first = failures[0] if failures else error
-    if isinstance(first, OSError):
-        return MachineFault(str(first))
-    line = (str(first).strip().splitlines() or [""])[-1][:300]
-    return MachineFault(f"a worker met a fault: {type(first).__name__}: {line}")
 
 
 @contextmanager

@@ -21,8 +21,9 @@ from curation.records import digest
 from curation.store import Store
 from jobs.cli import parse
 from jobs.conditions import refuse_unless_condition
+from jobs.ray_train import Workers
 from jobs.runs import EXIT_CODES, JobRun, exit_code_of, job_run, say
-from jobs.tune_workers import Work, Workers, train
+from jobs.tune_workers import RESTARTS, Work, train
 
 if TYPE_CHECKING:
     from captioner.tune_files import TuneFiles
@@ -114,7 +115,7 @@ def tune_captioner(options: TuneOptions) -> int:
         say(described(examples))
         tuning = Tuning(options.tune, files, options.checkpoint_steps, options.keep_stages)
         work = Work(str(directory), source, options.windows, tuning, options.cache_mb, options.cpus_per_worker)
-        train(Workers(options.workers, options.cpus_per_worker, options.num_gpus), work)
+        train(Workers(options.workers, options.cpus_per_worker, options.num_gpus, RESTARTS), work)
         finish(run, files, tuning_id, source, examples, options)
     return 0
 

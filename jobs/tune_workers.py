@@ -8,36 +8,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import ray
-import ray.exceptions
+import ray.train
 
 from captioner.tune_config import STAGES
 from captioner.tune_data import BadTuning, TuneSource, examples_of
 from captioner.windows import WindowConfig
 from curation.model_files import BadModel
 from curation.store import StoreUnavailable
-from jobs.cluster import connect, cpus
 from jobs.progress import Progress
-from jobs.runs import MachineFault
+from jobs.ray_train import Workers, cause_of, trainer_of
 
 if TYPE_CHECKING:
     from captioner.tune import Tuning
     from captioner.tune_files import TuneFiles
 
-__all__ = ["Work", "Workers", "train"]
+__all__ = ["RESTARTS", "Work", "train"]
 
 LOOK_S = 1.0
-# So often a worker that died is started again, from the newest checkpoint, before the job gives up.
 RESTARTS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """How many processes tune together, and what each of them may use; `num_gpus` -1 for one where there is any."""
-
-    workers: int
-    cpus_per_worker: int
-    num_gpus: float
+FORESEEN = BadModel, BadTuning, StoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,48 +86,13 @@ def wrapped(model: Any) -> Any:
 
 def train(asked: Workers, given: Work) -> None:
     """Place the workers, and show how far they are. Raises MachineFault, BadModel, BadTuning, StoreUnavailable."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    connect()
-    gpus = ray.cluster_resources().get("GPU", 0.0)
-    gpus_each = (1.0 if gpus else 0.0) if asked.num_gpus < 0 else asked.num_gpus
-    cpus_each = min(asked.cpus_per_worker, cpus())
-    if cpus_each * asked.workers > cpus() or gpus_each * asked.workers > gpus:
-        raise MachineFault(
-            f"workers={asked.workers}: with {cpus_each} CPUs and {gpus_each:g} GPUs each they do not fit in a "
-            f"cluster of {cpus()} CPUs and {gpus:g} GPUs"
-        )
-    each = {"CPU": float(cpus_each)} | ({"GPU": gpus_each} if gpus_each else {})
-    scaling = ScalingConfig(num_workers=asked.workers, use_gpu=bool(gpus_each), resources_per_worker=each)
     files = given.tuning.files
-    trainer = TorchTrainer(
-        work,
-        train_loop_config={"work": given},
-        torch_config=TorchConfig(backend="nccl" if gpus_each else "gloo"),
-        scaling_config=scaling,
-        run_config=RunConfig(
-            name="ray-train",
-            storage_path=str(files.checkpoints / "ray"),
-            failure_config=FailureConfig(max_failures=RESTARTS),
-        ),
-    )
+    trainer = trainer_of(work, given, asked, files.checkpoints / "ray")
     with showing(files, given.tuning.config.total_steps):
         try:
             trainer.fit()
         except ray.train.TrainingFailedError as error:  # type: ignore[attr-defined]
-            raise cause_of(error) from error
-
-
-def cause_of(error: Exception) -> Exception:
-    """The first of our own errors that workers raised, else a MachineFault that says what they met."""
-    failures = [getattr(e, "cause", e) for e in getattr(error, "worker_failures", {}).values()]
-    for failure in failures:
-        if isinstance(failure, BadModel | BadTuning | StoreUnavailable):
-            return failure
-    first = failures[0] if failures else error
-    line = (str(first).strip().splitlines() or [""])[-1][:300]
-    return MachineFault(f"a worker met a fault: {type(first).__name__}: {line}")
+            raise cause_of(error, FORESEEN) from error
 
 
 @contextmanager

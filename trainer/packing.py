@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isqrt
 
-__all__ = ["PackConfig", "padding_share", "plan_packs"]
+__all__ = ["PackConfig", "padding_share", "plan_packs", "squares_bound"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,15 @@ def plan_packs(lengths: Sequence[int], config: PackConfig) -> Iterator[tuple[int
                 yield tuple(number for _, number in members)
             else:
                 waiting += members
+
+
+def squares_bound(lengths: Sequence[int], budget_tokens: int, factor: float) -> int:
+    """A bound on a pack's squared lengths: `factor` times those of a full pack in the mean, and at least those of the
+    longest clip; 0, which is none, for a factor of 0."""
+    if not factor or not lengths:
+        return 0
+    full = sum(n * n for n in lengths) / sum(lengths) * budget_tokens
+    return max(int(factor * full), max(lengths) ** 2)
 
 
 def _refuse(length: int, number: int, config: PackConfig) -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from trainer.packing import PackConfig, padding_share, plan_packs
+from trainer.packing import PackConfig, padding_share, plan_packs, squares_bound
 
 ROWS: list[tuple[list[int], PackConfig, list[tuple[int, ...]]]] = [
     ([], PackConfig(10), []),
@@ -172,3 +172,15 @@ def test_the_share_of_padding() -> None:
     ]
     for packs, lengths, share in rows:
         assert padding_share(packs, lengths, 10) == pytest.approx(share)
+
+
+def test_the_bound_on_squares_is_of_a_full_pack_in_the_mean_and_has_room_for_the_longest() -> None:
+    assert squares_bound([10] * 7, 100, 1.1) == 1100, "ten clips of ten tokens fill a pack"
+    assert squares_bound([10] * 1000 + [90], 100, 1.1) == 90**2
+    assert squares_bound([10, 20], 100, 0.0) == 0
+    assert squares_bound([], 100, 1.1) == 0
+    lengths = [8, 16, 64, 32] * 50
+    bound = squares_bound(lengths, 256, 1.1)
+    packs = list(plan_packs(lengths, PackConfig(256, bound)))
+    assert max(sum(lengths[n] ** 2 for n in pack) for pack in packs) <= bound
+    assert max(sum(lengths[n] ** 2 for n in pack) for pack in plan_packs(lengths, PackConfig(256))) > bound

@@ -21,9 +21,9 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
+from curation.whole_files import write_whole
 from trainer.checkpoint import BadCheckpoint
 from trainer.training.crew import Crew
-from trainer.training.files import write_whole
 
 __all__ = ["Checkpoint", "Checkpoints", "load_checkpoint", "newest_checkpoint"]
 

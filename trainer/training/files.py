@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RunFiles", "write_whole"]
+from curation.whole_files import json_lines, write_whole
+
+__all__ = ["RunFiles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +85,7 @@ class RunFiles:
 
     def steps(self) -> list[dict[str, Any]]:
         """A line a step that was taken, in order; one that a kill cut short is passed over."""
-        if not self.steps_file.is_file():
-            return []
-        lines = []
-        for text in self.steps_file.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                continue
-        return lines
+        return json_lines(self.steps_file)
 
     def add_step(self, line: dict[str, Any]) -> None:
         """Raises OSError that says what to do."""
@@ -108,16 +101,3 @@ class RunFiles:
         if self.steps_file.is_file():
             kept = [line for line in self.steps() if line["step"] < step]
             write_whole(self.steps_file, "".join(json.dumps(line) + "\n" for line in kept))
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Raises OSError, and what was there before stays."""
-    partial = file.with_name(f".{file.name}.part")
-    try:
-        with partial.open("w", encoding="utf-8") as opened:
-            opened.write(text)
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)

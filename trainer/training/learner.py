@@ -42,6 +42,10 @@ class Learner(Protocol):
         """Of a slot, and how many of them are padding."""
         ...
 
+    def read(self, batch: Any) -> tuple[str, int]:
+        """What says which samples a slot has, and how many of them stand in for others."""
+        ...
+
     def flops(self, batch: Any) -> float:
         """Of a training step on it."""
         ...

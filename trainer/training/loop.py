@@ -197,10 +197,11 @@ def tell(
     """A line about the step, by the first process, of all processes together."""
     learner, crew = run.learner, run.crew
     tokens = [learner.tokens(batch) for batch in slots]
-    replaced = sum(getattr(batch, "replaced", 0) for batch in slots)
+    read, stand_ins = zip(*map(learner.read, slots), strict=True)
+    replaced = sum(stand_ins)
     sums = [total, sum(n for n, _ in tokens), sum(p for _, p in tokens), replaced, waited_s]
     sums.append(sum(map(learner.flops, slots)))
-    sums.append(sum(map(samples_id, slots)))
+    sums.append(sum(map(number_of, read)))
     names = sorted(shown)
     added = crew.add([*sums, *(part for name in names for part in shown[name].tolist())])
     loss, all_tokens, padding, replaced, waited_s, flops, samples = added[: len(sums)]
@@ -236,8 +237,6 @@ def tell(
     run.log.step(line)
 
 
-def samples_id(batch: Any) -> int:
-    """Of what a slot has read: the same clips in the same slot of the same step, or another number. Their sums over
-    slots are exact in a float64."""
-    read = getattr(batch, "step", 0), getattr(batch, "slot", 0), getattr(batch, "clip_ids", ())
-    return int.from_bytes(hashlib.blake2b(repr(read).encode(), digest_size=5).digest(), "big")
+def number_of(read: str) -> int:
+    """Of what a slot has read; sums of them over slots are exact in a float64."""
+    return int.from_bytes(hashlib.blake2b(read.encode(), digest_size=5).digest(), "big")

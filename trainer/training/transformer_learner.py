@@ -74,6 +74,9 @@ class TransformerLearner:
     def tokens(self, batch: SlotBatch) -> tuple[int, int]:
         return len(batch.pack.row_L), batch.pack.padding
 
+    def read(self, batch: SlotBatch) -> tuple[str, int]:
+        return repr((batch.step, batch.slot, batch.clip_ids)), batch.replaced
+
     def flops(self, batch: SlotBatch) -> float:
         segments = batch.texts.segments
         grids = [geometry.grid for geometry in batch.pack.geometries]

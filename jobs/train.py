@@ -125,7 +125,8 @@ def transformer_work(options: TrainOptions, store: Store, files: RunFiles, facts
     say(fates_told(plans, source))
     work = TransformerWork(
         store, files, facts["run_id"], trained, plans.config, options.mask, options.mix, options.reading, options.train,
-        str(options.network), Asked((), ()), options.sampling, options.init, options.lora_rank, options.wandb,
+        anywhere(str(options.network)), Asked((), ()), options.sampling, absolute(options.init), options.lora_rank,
+        options.wandb,
     )  # fmt: skip
     asked = asked_samples(options, SlotReader(store, plans, transformer, options.train.seed, options.mask, options.mix))
     need = transformer_estimate(options, work, plans)
@@ -228,6 +229,16 @@ def asked_samples(options: TrainOptions, reader: SlotReader) -> Asked:
     return Asked(prompts, geometries, (*(parts[n] for n in own), reader.no_text()))
 
 
+def absolute(path: Path | None) -> Path | None:
+    """What means the same in a worker, which Ray starts in a directory of its own."""
+    return path.absolute() if path else None
+
+
+def anywhere(spec: str) -> str:
+    """The same for what may be a name as well."""
+    return str(Path(spec).absolute()) if Path(spec).exists() else spec
+
+
 def keep_network(spec: str, files: RunFiles) -> None:
     """A copy of a network of ours beside the model, so that the run is whole by itself."""
     directory = Path(spec)
@@ -250,7 +261,8 @@ def network_work(options: TrainOptions, store: Store, files: RunFiles, facts: Ma
     clips = listed(source, options.compression, options, files)
     work = NetworkWork(
         store, files, facts["run_id"], NETWORK_PRESETS[options.network_preset], options.crops, options.losses,
-        options.reading, options.train, options.packs.slots, options.perceptual_weights, options.init, options.wandb,
+        options.reading, options.train, options.packs.slots, absolute(options.perceptual_weights),
+        absolute(options.init), options.wandb,
     )  # fmt: skip
     suitable = len(work.reader().suitable)
     c = options.crops

@@ -4,6 +4,7 @@ it names, opened in a browser."""
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from selenium import webdriver
 
 from captioner.captions import KINDS
 from curation.store import Store
-from tests.jobs.running import start
+from tests.jobs.running import ROOT, start
 from tests.report_pages import Page
 from trainer.media_files import read_info
 
@@ -24,7 +25,10 @@ SAMPLES = ["image.png", "unseen.mp4", "vertical.mp4", "widescreen.mp4"]
 
 
 def run_demo(out: Path) -> tuple[int, str]:
-    process = start("jobs.demo", "--out", out, "--network-steps", str(NETWORK_STEPS), "--steps", str(STEPS))
+    """By a relative path, as `make demo` does: workers have directories of their own."""
+    process = start(
+        "jobs.demo", "--out", os.path.relpath(out, ROOT), "--network-steps", str(NETWORK_STEPS), "--steps", str(STEPS)
+    )
     output, _ = process.communicate(timeout=TIMEOUT_S)
     return process.returncode, output
 

@@ -20,7 +20,9 @@ from jobs.train_run import facts_of, only_one
 from jobs.train_workers import Tail
 from tests.jobs.running import descendants, end, run, start, wait_until
 from tests.reading_stores import MadeClip, made_store, write_latents
+from tests.trainer.test_latents import own_network
 from tests.trainer.test_pretrained_text import make
+from trainer.latents import space_of
 from trainer.media_files import read_info
 from trainer.model.trained import read_trained
 from trainer.pretrained_text import PretrainedTextEncoder, pretrained_encoder_id
@@ -127,7 +129,7 @@ def made(store: Store, directory: Path, *more: str) -> TransformerWork:
     """The run as workers would be given it."""
     options = train.parse(TrainOptions, prog="train", argv=[*options_of(store, directory, steps=4), *more])
     directory.mkdir(exist_ok=True)
-    files = RunFiles(directory)
+    files = RunFiles(directory.absolute())
     return train.transformer_work(options, store, files, facts_of(options, store, files))
 
 
@@ -146,6 +148,19 @@ def test_a_model_is_tuned_whole_or_by_adapters_from_one_that_was_trained(store: 
         }
         assert changed
         assert (name == "whole") == ("enter.weight" in changed), "adapters leave all else as it was"
+
+
+def test_paths_mean_the_same_in_a_worker_which_has_a_directory_of_its_own(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    network = own_network(Path("networks") / "own")
+    work = made(store, Path("run"), "--network", str(network), "--sample-steps", "0")
+    assert work.files.directory.is_absolute()
+    monkeypatch.chdir("/")
+    assert work.space == str(tmp_path / network)
+    assert space_of(work.space).network_id == work.trained.network_id
+    assert (work.files.network / "config.json").is_file(), "a copy stays with the run"
 
 
 def test_texts_and_clips_that_were_encoded_ahead_are_read(store: Store, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def write_one(path: Path, shown: Shown) -> None:
 def curated(folder: Path, shown: Sequence[Shown]) -> tuple[Store, dict[str, Shown]]:
     """A store with these clips, and what each of them shows. Clips that look alike are all kept."""
     store = Store.at(str(folder / "store"))
-    job("curate", "--footage", folder / "footage", "--store", store.uri, "--duplicates", "keep")
+    job("curate", "--footage", folder / "footage", "--store", store.uri, "--duplicates", "keep", "--keep-still")
     sources = store.open("sources").to_table(columns=["source_id", "uri"]).to_pylist()
     of_source = {row["source_id"]: shown[int(Path(row["uri"]).stem)] for row in sources}
     clips = store.open("clips").to_table(columns=["clip_id", "source_id"], filter="keep").to_pylist()

@@ -8,8 +8,6 @@ A sample is complete where the asked thing is found and in no frame touches the 
 footage is. Each arm is asked at the sizes that a user would ask for: what a model that never saw 16:9 makes of it is
 what the crop costs. At 1:1 both are asked for what both have seen. Noise and prompts are the same in both arms.
 
-Where the machine is shared, OMP_WAIT_POLICY=PASSIVE in the environment keeps torch's threads from waiting in a loop.
-"""
 
 from __future__ import annotations
 

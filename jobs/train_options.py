@@ -134,7 +134,7 @@ class TrainOptions:
         perceptual_weights: With --what network: file of the perceptual distance's weights.
         prompts: For the samples that are made as it goes; by default captions of the first clips.
         workers: Processes that train together.
-        cpus_per_worker: CPUs of each.
+        cpus_per_worker: CPUs of each: one for each process that reads ahead, the others for torch.
         num_gpus: GPUs of each; -1 for one where the cluster has any.
         restarts: So often a worker that died is started again, from the newest checkpoint.
         wandb: Project of Weights & Biases that is told the same as TensorBoard; needs its package and login.

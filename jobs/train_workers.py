@@ -36,9 +36,10 @@ def work(given: dict[str, Any]) -> None:
     import ray.train.torch
     import torch
 
-    torch.set_num_threads(given["threads"])
     context = ray.train.get_context()
     task: TransformerWork | NetworkWork = given["work"]
+    # Torch's threads wait for each other in a loop: one that shares its core with a reader makes all of them wait.
+    torch.set_num_threads(max(1, given["threads"] - task.reading.read_workers))
     device = str(ray.train.torch.get_device())
     shared = task.train.context_parallel
     task.run(Crew(context.get_world_rank(), context.get_world_size(), device, shared))

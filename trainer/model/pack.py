@@ -94,10 +94,9 @@ def make_pack(samples: Sequence[Sample], config: TransformerConfig, budget_token
     is_known_L = torch.cat(known)
     numbers = torch.repeat_interleave(torch.arange(len(samples) + 1), torch.tensor([*lengths, padding]))
     row_L = torch.where(numbers < len(samples), 2 * numbers + is_known_L, 2 * len(samples))
-    angles_LA = torch.cat(
-        [angles(positions(g, config.rotary), g, config.head_width, config.rotary) for g in geometries]
-        + [torch.zeros(padding, config.head_width // 2)]
-    )
+    rotary = config.rotary
+    angles_of = {g: angles(positions(g, rotary), g, config.head_width, rotary) for g in dict.fromkeys(geometries)}
+    angles_LA = torch.cat([*(angles_of[g] for g in geometries), torch.zeros(padding, config.head_width // 2)])
     return Pack(
         torch.cat(latents),
         is_known_L,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass, replace
-from math import prod
 from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from curation.store import StoreUnavailable
-from trainer.reading.batch import SlotBatch
+from trainer.reading.sending import Sent
 from trainer.reading.slots import NothingReadable
 
 __all__ = ["ReaderDied", "slot_batches"]
@@ -32,26 +29,6 @@ class ReaderDied(Exception):
     """A process that reads ahead ended by itself: it was killed, or the machine has too little memory for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A batch on its way between processes: its pixels in one tensor, because each takes an open file of its own."""
-
-    batch: SlotBatch
-    pixels: Tensor
-    shapes: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def of(cls, batch: SlotBatch) -> Sent:
-        flat = [x.flatten() for x in batch.pixels]
-        shapes = tuple(tuple(x.shape) for x in batch.pixels)
-        pixels = torch.cat(flat) if flat else torch.empty(0, dtype=torch.uint8)
-        return cls(replace(batch, pixels=()), pixels, shapes)
-
-    def received(self) -> SlotBatch:
-        parts = torch.split(self.pixels, [prod(shape) for shape in self.shapes])
-        return replace(self.batch, pixels=tuple(x.view(s) for x, s in zip(parts, self.shapes, strict=False)))
-
-
 class Slots(Dataset[Any]):
     """What a worker is sent: a reader, which opens the store there."""
 
@@ -60,8 +37,7 @@ class Slots(Dataset[Any]):
 
     def __getitem__(self, place: Place) -> Any:
         try:
-            batch = self._reader.read(*place)
-            return Sent.of(batch) if isinstance(batch, SlotBatch) else batch
+            return Sent.of(self._reader.read(*place))
         except (StoreUnavailable, NothingReadable, ValueError, OSError) as error:
             return error  # raised by who asked: a loader would put the worker's traceback into its message
 
@@ -112,7 +88,7 @@ def _from_workers(
                 ) from error
             if isinstance(sent, Exception):
                 raise sent
-            batch: Any = sent.received() if isinstance(sent, Sent) else sent
+            batch = sent.received()
             yield batch
             del sent, batch
     finally:

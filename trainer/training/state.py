@@ -33,7 +33,8 @@ def make_optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, config.learning_rate, (config.beta1, config.beta2))
+    is_on_cpu = all(p.device.type == "cpu" for p in parameters)  # where torch would take each weight by itself
+    return torch.optim.AdamW(groups, config.learning_rate, (config.beta1, config.beta2), fused=is_on_cpu or None)
 
 
 def begin_moments(optimizer: torch.optim.Optimizer) -> None:
@@ -63,8 +64,7 @@ class Average:
     def follow(self, step: int) -> None:
         """After the step with this number, from 0 on. Young averages follow faster, as (1 + n) / (10 + n)."""
         decay = min(self._decay, (1 + step) / (10 + step))
-        for name, weight in self._weights.items():
-            self.means[name].lerp_(weight, 1 - decay)
+        torch._foreach_lerp_(list(self.means.values()), list(self._weights.values()), 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

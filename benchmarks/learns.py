@@ -6,7 +6,7 @@ this size? → jobs.train → samples of combinations that were never shown, and
 
 Each combination is sampled from the same noise with its prompt, with another clip's prompt, and with none. The model
 makes pixels, without a compression network. Settings were chosen on other combinations, held out of trials as well.
-
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ with every clip at its own aspect, once with the largest square in its middle â†
 A sample is complete where the asked thing is found and in no frame touches the picture's edge, which every clip of the
 footage is. Each arm is asked at the sizes that a user would ask for: what a model that never saw 16:9 makes of it is
 what the crop costs. At 1:1 both are asked for what both have seen. Noise and prompts are the same in both arms.
-
+"""
 
 from __future__ import annotations
 

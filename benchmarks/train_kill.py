@@ -12,8 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from benchmarks.figures import finish
 from benchmarks.tune_footage import all_attributes, write_clip
@@ -27,7 +30,10 @@ SMALL = [
     *("--network", "pixels-8", "--max-tokens", "128", "--min-side-px", "48", "--budget-tokens", "512", "--slots", "2"),
     *("--width", "64", "--depth", "2", "--head-width", "32", "--mlp-width", "128", "--text-width", "32"),
     *("--patch-space", "1", "--warmup-steps", "5", "--learning-rate", "1e-3", "--cpus-per-worker", "1"),
-    *("--sample-steps", "0", "--read-workers", "0"),
+    *(
+        "--sample-steps",
+        "0",
+    ),
 ]
 
 
@@ -131,11 +137,19 @@ def run_killed(options: Options, store: Path, run: Path) -> tuple[list[float], i
     for moment in moments:
         driver = subprocess.Popen(command(options, store, run), stdout=subprocess.DEVNULL, start_new_session=True)
         if wait_for(run, moment, driver):
-            driver.send_signal(signal.SIGKILL)
+            kill_all(driver)
             kills += 1
             print(f"killed after step {len(losses(run))}, asked for {moment}", flush=True)
         driver.wait()
     return run_whole(options, store, run), kills
+
+
+def kill_all(driver: subprocess.Popen[bytes]) -> None:
+    """At once: the driver, Ray, its workers, and what reads ahead for them."""
+    family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def wait_for(run: Path, steps: int, driver: subprocess.Popen[bytes]) -> bool:
@@ -150,12 +164,17 @@ def wait_for(run: Path, steps: int, driver: subprocess.Popen[bytes]) -> bool:
 
 def run_elastic(options: Options, store: Path, run: Path) -> list[float]:
     """A third of the steps by one worker, a third by two, and the rest by one."""
+    taken = 0
     for share, workers in ((1 / 3, "1"), (2 / 3, "2")):
         asked = command(options, store, run, "--workers", workers)
         driver = subprocess.Popen(asked, stdout=subprocess.DEVNULL)
         if wait_for(run, int(share * options.steps), driver):
             driver.send_signal(signal.SIGTERM)
         driver.wait()
+        before, taken = taken, len(losses(run))
+        print(f"steps {before} to {taken} by {workers} workers", flush=True)
+        if not before < taken < options.steps:
+            raise SystemExit(f"{workers} workers took steps {before} to {taken}, and each number has to take some")
     return run_whole(options, store, run)
 
 

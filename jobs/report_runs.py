@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,13 +93,7 @@ def crop_fates(store: Store, files: RunFiles, options: Mapping[str, Any]) -> Map
     except FileNotFoundError:
         return None
     crops = options["crops"]
-    reader = CropReader(store, clips, crops["crop_frames"], crops["crop_px"], crops["crops"])
-    trained, open_clips = len(reader.suitable), int(clips.has_pixels.sum())
-    reasons = Counter(
-        reason for reason, has in zip(clips.reasons.to_pylist(), clips.has_pixels.tolist(), strict=True) if not has
-    )
-    smaller = {"smaller or shorter than a crop": open_clips - trained} if open_clips > trained else {}
-    return {"seen": len(clips), "trained": trained, **smaller, **dict(reasons.most_common())}
+    return CropReader(store, clips, crops["crop_frames"], crops["crop_px"], crops["crops"]).fates()
 
 
 # -- samples

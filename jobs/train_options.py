@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import inf
@@ -178,6 +179,8 @@ class TrainOptions:
             )
         if self.what == "network":
             self._refuse_for_network()
+        if re.match(r"[a-z][a-z0-9+.-]+:/", str(self.run)):
+            raise ValueError(f"run={self.run}: must be a directory that all workers see, not an object store's address")
         if self.lora_rank < 0:
             raise ValueError(f"lora_rank={self.lora_rank}: must be at least 0")
         if self.lora_rank and self.init is None:

@@ -18,10 +18,13 @@ from jobs.train_options import TrainOptions
 from trainer.checkpoint import WEIGHTS
 from trainer.training.files import RunFiles
 
-__all__ = ["BadRun", "close_killed", "facts_of", "forgotten_if_refused", "only_one", "pin", "weights_id"]
+__all__ = ["BadRun", "close_killed", "facts_of", "file_id", "forgotten_if_refused", "only_one", "pin", "weights_id"]
 
 DIFFERENCES_SHOWN = 4
-# May differ between the command that began a run and one that goes on with it: they do not change what comes out.
+DEFAULTS = json.loads(json.dumps(asdict(TrainOptions(store="", run=Path("run"), network="pixels-4")), default=str))
+"""What a run was told that began before there was such an option."""
+# May differ between the command that began a run and one that goes on with it: they change how it is computed, by how
+# many, and what is kept, not what is learnt. With other numbers of threads or processes sums are rounded otherwise.
 FREE_OPTIONS = {
     *("run", "storage_options", "cpus_per_worker", "restarts", "wandb", "workers", "num_gpus"),
     *("reading.read_workers", "reading.read_ahead", "reading.read_threads"),
@@ -112,8 +115,10 @@ def flat(options: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """The first few options that are not the same, with what they were and are."""
-    names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    return ", ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in names[:DIFFERENCES_SHOWN])
+    was = {**binding(DEFAULTS), **before}
+    names = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
+    told = ", ".join(f"{name} was {was.get(name)}, is {now.get(name)}" for name in names[:DIFFERENCES_SHOWN])
+    return f"{told}: a new run with --init of what this one made trains it further" if "train.steps" in names else told
 
 
 def pin(files: RunFiles, contents: Mapping[str, str]) -> None:
@@ -128,7 +133,12 @@ def pin(files: RunFiles, contents: Mapping[str, str]) -> None:
 
 def weights_id(directory: Path | None) -> str:
     """Hash of a model's weights; of none, nothing."""
-    if directory is None or not (directory / WEIGHTS).is_file():
+    return file_id(directory / WEIGHTS if directory else None)
+
+
+def file_id(path: Path | None) -> str:
+    """Hash of a file; of none, nothing."""
+    if path is None or not path.is_file():
         return ""
-    with (directory / WEIGHTS).open("rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

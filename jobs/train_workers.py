@@ -19,6 +19,7 @@ from jobs.ray_train import Workers, cause_of, trainer_of
 from jobs.runs import EXIT_INTERRUPTED, say
 from trainer.checkpoint import BadCheckpoint
 from trainer.reading.slots import NothingReadable
+from trainer.training.checkpoints import newest_checkpoint
 from trainer.training.crew import Crew
 from trainer.training.files import RunFiles
 from trainer.training.guard import Diverged
@@ -27,22 +28,34 @@ from trainer.training.work import NetworkWork, TransformerWork
 __all__ = ["run_workers"]
 
 LOOK_S = 1.0
-FORESEEN = BadCheckpoint, BadModel, StoreUnavailable, NothingReadable, Diverged
+LASTING = BadCheckpoint, BadModel, NothingReadable, Diverged
+"""What a restart would meet again: all that a run reads and draws is the same."""
+FORESEEN = *LASTING, StoreUnavailable
 
 
 def work(given: dict[str, Any]) -> None:
-    """What each worker does. Raises what is foreseen, and OSError where a checkpoint cannot be written."""
+    """What each worker does. Raises what is foreseen, and OSError where a checkpoint cannot be written.
+
+    Ray starts workers again whatever they raised, so what lasts is kept, and raised at once by those that come after.
+    """
     import ray.train
     import ray.train.torch
     import torch
 
     context = ray.train.get_context()
     task: TransformerWork | NetworkWork = given["work"]
+    if kept := task.files.fault():
+        kind, words = kept
+        raise {each.__name__: each for each in LASTING}[kind](words)
     # Torch's threads wait for each other in a loop: one that shares its core with a reader makes all of them wait.
     torch.set_num_threads(max(1, given["threads"] - task.reading.read_workers))
     device = str(ray.train.torch.get_device())
     shared = task.train.context_parallel
-    task.run(Crew(context.get_world_rank(), context.get_world_size(), device, shared))
+    try:
+        task.run(Crew(context.get_world_rank(), context.get_world_size(), device, shared))
+    except LASTING as fault:
+        task.files.keep_fault(fault)
+        raise
 
 
 def run_workers(asked: Workers, given: TransformerWork | NetworkWork) -> None:
@@ -50,6 +63,7 @@ def run_workers(asked: Workers, given: TransformerWork | NetworkWork) -> None:
 
     Raises MachineFault, and what is foreseen of a run; KeyboardInterrupt once a checkpoint has been written.
     """
+    given.files.fault_file.unlink(missing_ok=True)
     trainer = trainer_of(work, given, asked, given.files.directory / ".ray")
     with showing(given.files, given.train.steps):
         try:
@@ -83,7 +97,9 @@ def fit_until_asked(fit: Callable[[], Any], files: RunFiles) -> None:
 def showing(files: RunFiles, steps: int) -> Iterator[None]:
     """Print progress from the lines that the first worker writes, until the block is left."""
     progress, ended = Progress("train", steps, 0, unit="steps"), threading.Event()
-    before = {line["step"] for line in files.steps()}
+    newest = newest_checkpoint(files.checkpoints)
+    begun_at = newest[1].step if newest else 0  # steps past it are taken again
+    before = {line["step"] for line in files.steps() if line["step"] < begun_at}
     progress.skip(len(before), 0)
 
     def look() -> None:

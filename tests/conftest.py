@@ -12,6 +12,9 @@ from hypothesis import settings
 
 from curation.film import Edit, Encoding, FilmFile, Join, SceneSpec, encode_film, make_film, render
 
+# Threads of torch wait for each other in a loop: those of two tests at once on two cores would take many times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 RATE = Fraction(12)
 # How long an example takes says more of what else the machine does than of the code.
 settings.register_profile("untimed", deadline=None)

@@ -5,6 +5,7 @@ C channels, T frames, H rows, W columns; L tokens of a text, D width
 
 from __future__ import annotations
 
+import io
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from trainer.encoding import AskedClips, AskedTexts, WantedClip, WantedLatent, W
 from trainer.latents import space_of
 from trainer.pretrained_text import PretrainedTextEncoder
 from trainer.reading.pixels import clip_pixels
+from trainer.reading.samples import BUFFER_BYTES, CountedFile
 
 __all__ = ["ClipEncoder", "Encoded", "EncodedBatch", "TextEncoder", "half_bytes"]
 
@@ -85,17 +87,18 @@ class ClipEncoder:
         return _written(store, made)
 
     def _pixels(self, clip: WantedClip, blob: Any) -> Found:
-        """uint8[3, T, H, W]"""
+        """uint8[3, T, H, W]. What the store could not give is no fault of the clip, whose row would last."""
         if clip.geometry is None:
             assert clip.unfit is not None
             return clip.unfit
         if blob is None:
             return DAMAGED
+        video = CountedFile(blob)
         try:
-            with blob:
-                return clip_pixels(clip.row, blob, clip.geometry)
+            with video:
+                return clip_pixels(clip.row, io.BufferedReader(video, BUFFER_BYTES), clip.geometry)
         except DamagedClip:
-            return DAMAGED
+            return video.failure or DAMAGED
         except OSError as error:
             return error
 

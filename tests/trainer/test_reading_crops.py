@@ -13,6 +13,7 @@ import torch
 
 from curation.store import Store
 from tests.reading_stores import TINY, MadeClip, made_store, source_of
+from trainer.reading.batch import CropBatch
 from trainer.reading.crops import CropReader
 from trainer.reading.listing import list_clips
 from trainer.reading.slots import NothingReadable
@@ -42,7 +43,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def test_crops_are_of_suitable_clips_at_any_place(store: Store, tmp_path: Path) -> None:
     reader = reader_of(store, tmp_path)
     assert [CLIPS[n].name for n in reader.suitable] == ["dark", "light", "boxed"]
-    crops = torch.cat([reader.read(step, 0) for step in range(20)])
+    crops = torch.cat([reader.read(step, 0).pixels_BCTHW for step in range(20)])
     assert crops.shape == (60, 3, 9, 32, 32)
     first = crops[:, :, 0].float().mean((1, 2, 3))
     assert first.min() > 15  # nothing of a black border
@@ -52,23 +53,29 @@ def test_crops_are_of_suitable_clips_at_any_place(store: Store, tmp_path: Path) 
     assert ((later - first - 8).abs() < 2).all()  # frames follow each other
 
 
+def is_same(one: CropBatch, other: CropBatch) -> bool:
+    return (one.step, one.slot) == (other.step, other.slot) and torch.equal(one.pixels_BCTHW, other.pixels_BCTHW)
+
+
 def test_whoever_reads_them_and_in_any_order(store: Store, tmp_path: Path) -> None:
     reader = reader_of(store, tmp_path)
     places = [(0, 0), (0, 1), (1, 0)]
     here = [reader.read(*place) for place in places]
+    assert [(one.step, one.slot) for one in here] == places
     again = pickle.loads(pickle.dumps(reader))
-    assert all(torch.equal(again.read(*place), one) for place, one in zip(places[::-1], here[::-1], strict=True))
+    assert all(is_same(again.read(*place), one) for place, one in zip(places[::-1], here[::-1], strict=True))
     with closing(slot_batches(reader, places, workers=1)) as there:
-        assert all(torch.equal(one, other) for one, other in zip(here, there, strict=True))
-    assert not torch.equal(here[0], here[1])
-    assert not torch.equal(replace(reader, seed=3).read(0, 0), here[0])
+        assert all(is_same(one, other) for one, other in zip(here, there, strict=True))
+    assert not torch.equal(here[0].pixels_BCTHW, here[1].pixels_BCTHW)
+    assert not torch.equal(replace(reader, seed=3).read(0, 0).pixels_BCTHW, here[0].pixels_BCTHW)
 
 
 def test_a_damaged_clip_is_replaced_by_the_next(tmp_path: Path) -> None:
     clips = [MadeClip("bad", video=b"no video"), MadeClip("good", level=100), MadeClip("worse", video=b"no video")]
     store = made_store(tmp_path, clips)
-    crops = reader_of(store, tmp_path, batch=12).read(0, 0)
-    assert (crops[:, :, 0].float().mean((1, 2, 3)) > 90).all()
+    batch = reader_of(store, tmp_path, batch=12).read(0, 0)
+    assert (batch.pixels_BCTHW[:, :, 0].float().mean((1, 2, 3)) > 90).all()
+    assert 0 < batch.replaced < 12, "two of three clips are damaged"
     nothing = made_store(tmp_path / "b", [clips[0], clips[2]])
     with pytest.raises(NothingReadable, match=r"neither clip .* can be decoded; curate"):
         reader_of(nothing, tmp_path / "b").read(0, 0)

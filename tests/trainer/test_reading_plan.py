@@ -16,6 +16,7 @@ import pytest
 
 from captioner.captions import write_captions
 from curation.store import Store, StoreUnavailable
+from tests.epoch_reference import ClipShape, plan_epoch
 from tests.reading_stores import (
     TINY,
     MadeClip,
@@ -27,7 +28,7 @@ from tests.reading_stores import (
     source_of,
     write_latents,
 )
-from trainer.epoch import ClipShape, EpochConfig, plan_epoch, shard_of
+from trainer.epoch import EpochConfig, shard_of
 from trainer.geometry import FitConfig
 from trainer.reading.clips import ClipList, ClipSource, LatentSource
 from trainer.reading.listing import exact_rates, list_clips

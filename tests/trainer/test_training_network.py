@@ -13,11 +13,12 @@ from tests.training_runs import CONFIG, SLOTS, losses
 from trainer.network.compression import CompressionNetwork
 from trainer.network.config import NetworkConfig
 from trainer.network.losses import LossWeights
+from trainer.reading.batch import CropBatch
 from trainer.training.config import TrainConfig
 from trainer.training.crew import ALONE
 from trainer.training.files import RunFiles
 from trainer.training.loop import Run, Training, train
-from trainer.training.network_learner import Crops, NetworkLearner, make_adversary
+from trainer.training.network_learner import NetworkLearner, make_adversary
 
 TINY = NetworkConfig(
     latent_channels=4,
@@ -33,12 +34,12 @@ JUDGED = LossWeights("mse", kl=1e-4, adversarial=0.1)
 MUON = replace(CONFIG, optimizer="muon", steps=6, checkpoint_steps=2, learning_rate=1e-3)
 
 
-def read(places: Iterable[tuple[int, int]]) -> Iterator[Crops]:
+def read(places: Iterable[tuple[int, int]]) -> Iterator[CropBatch]:
     for step, slot in places:
         generator = torch.Generator().manual_seed(10 * step + slot)
         smooth = torch.rand(2, 3, 1, 4, 4, generator=generator)
         shown = torch.nn.functional.interpolate(smooth, (3, 32, 32), mode="trilinear")
-        yield Crops(step, slot, (255 * shown).to(torch.uint8))
+        yield CropBatch(step, slot, (255 * shown).to(torch.uint8))
 
 
 def run_with(directory: Path, weights: LossWeights, config: TrainConfig = MUON, stop_after: int | None = None) -> Run:
@@ -66,9 +67,11 @@ def test_it_learns(tmp_path: Path) -> None:
 
 
 def test_the_adversary_learns_too(tmp_path: Path) -> None:
-    run = run_with(tmp_path, JUDGED)
-    begun = make_adversary(MUON, "cpu").discriminator.state_dict()
-    state = run.state()
-    moved = [name for name in begun if f"more.adversary.{name}" in state]
-    assert moved
-    assert any(float(state[f"more.adversary.{name}.step"]) == MUON.steps for name in moved)
+    torch.manual_seed(0)
+    begun = make_adversary(MUON, "cpu").discriminator.state_dict()  # as `run_with` makes its own
+    state = run_with(tmp_path, JUDGED).state()
+    weights = [name for name in begun if f"more.adversary.{name}.step" in state]
+    assert weights
+    for name in weights:
+        assert float(state[f"more.adversary.{name}.step"]) == MUON.steps
+        assert not torch.equal(state[f"more.adversary.{name}"], begun[name])

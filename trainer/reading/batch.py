@@ -1,6 +1,6 @@
 """What a step reads for a slot: a pack, ready but for what its compression network has to do, and what belongs to it.
 
-L tokens of a pack, P numbers of a patch, N samples, T frames, H rows, W columns
+L tokens of a pack, P numbers of a patch, N samples, B crops, C channels, T frames, H rows, W columns
 """
 
 from __future__ import annotations
@@ -14,7 +14,21 @@ from trainer.model.pack import Pack
 from trainer.model.text import Texts
 from trainer.model.transformer import TextTokens
 
-__all__ = ["SlotBatch"]
+__all__ = ["CropBatch", "SlotBatch"]
+
+
+@dataclass(frozen=True, slots=True)
+class CropBatch:
+    """What a step reads for a slot where a compression network is trained.
+
+    pixels_BCTHW   uint8
+    replaced       crops in whose place another clip's is, because their own could not be decoded
+    """
+
+    step: int
+    slot: int
+    pixels_BCTHW: Tensor
+    replaced: int = 0
 
 
 @dataclass(frozen=True, slots=True)

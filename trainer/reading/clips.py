@@ -26,7 +26,7 @@ __all__ = ["KINDS", "NONE", "CaptionKind", "ClipList", "ClipSource", "LatentSour
 CaptionKind = Literal["original", "short", "descriptive", "motion"]
 KINDS: tuple[CaptionKind, ...] = ("original", "short", "descriptive", "motion")
 NONE = -1  # no row
-LACKS = ("no_caption", "no_latent")  # reasons of clips that have pixels all the same
+LACKS = ("no_caption", "no_embedding", "no_latent")  # reasons of clips that have pixels all the same
 CLIPS_FILE = "clips.arrow"
 
 

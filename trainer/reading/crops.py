@@ -6,6 +6,7 @@ B crops, T frames, H rows, W columns
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields
@@ -14,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,6 +24,7 @@ from curation.geometry import Box
 from curation.reader import DamagedClip, ReadableFile, read_clip_frames, upright_rgb
 from curation.store import Store
 from trainer.draws import Key, draw_share
+from trainer.reading.batch import CropBatch
 from trainer.reading.clips import ClipList
 from trainer.reading.listing import pinned
 from trainer.reading.pixels import shown_box
@@ -85,21 +88,32 @@ class CropReader:
         is_large = (frames >= self.frames) & (np.minimum(height, width) >= self.side_px)
         return np.flatnonzero(self.clips.has_pixels & is_large)
 
+    def fates(self) -> dict[str, int]:
+        """How many clips there are, how many crops are taken of, and how many not for each reason."""
+        trained, with_pixels = len(self.suitable), int(self.clips.has_pixels.sum())
+        reasons = self.clips.reasons.filter(pa.array(~self.clips.has_pixels))
+        counted = Counter(reasons.to_pylist())
+        smaller = {"smaller or shorter than a crop": with_pixels - trained} if with_pixels > trained else {}
+        return {"seen": len(self.clips), "trained": trained, **smaller, **dict(counted.most_common())}
+
     @cached_property
     def _table(self) -> Any:
         return pinned(self.store, "clips", self.clips.source["clips_version"])
 
-    def read(self, step: int, slot: int) -> Tensor:
-        """uint8[B, 3, T, H, W]; in place of a clip that cannot be decoded comes the next suitable one. Raises
-        StoreUnavailable, NothingReadable."""
-        return torch.stack([self._crop(Key(self.seed, step, slot, sample)) for sample in range(self.batch)])
+    def read(self, step: int, slot: int) -> CropBatch:
+        """In place of a clip that cannot be decoded comes the next suitable one. Raises StoreUnavailable,
+        NothingReadable."""
+        found = [self._crop(Key(self.seed, step, slot, sample)) for sample in range(self.batch)]
+        crops, is_other = zip(*found, strict=True)
+        return CropBatch(step, slot, torch.stack(crops), sum(is_other))
 
-    def _crop(self, key: Key) -> Tensor:
+    def _crop(self, key: Key) -> tuple[Tensor, bool]:
+        """uint8[3, T, H, W], and whether it is another clip's than was drawn."""
         drawn = int(draw_share(key, "clip") * len(self.suitable))
         for further in range(min(MOST_TRIED, len(self.suitable))):
             crop = self._drawn(key, int(self.suitable[(drawn + further) % len(self.suitable)]))
             if (pixels := self._read(crop)) is not None:
-                return pixels
+                return pixels, further > 0
         row = self.clips.row(int(self.suitable[drawn]))
         raise NothingReadable(
             f"step {key.step}, slot {key.slot}: neither clip {row['clip_id']} nor any of the next {MOST_TRIED} can be "

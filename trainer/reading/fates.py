@@ -81,7 +81,7 @@ def fates_table(clips: ClipList, config: EpochConfig) -> pa.Table:
             "fate": fate,
             **{name: values.astype(np.int32) for name, values in whole.items()},
             "tokens": np.where(is_trained, tokens * (whole["width"] // c.unit_px), 0),
-            "frames_left_out": (clips.column("frames") - whole["frames"]).astype(np.int32),
+            "frames_left_out": (clips.column("whole_frames") - whole["frames"]).astype(np.int32),
             "picture_height": picture["height"].astype(np.int32),
             "picture_width": picture["width"].astype(np.int32),
         }

@@ -71,10 +71,12 @@ def list_clips(source: ClipSource, compression: Compression, max_tokens: int, di
             if source.latents.network_id:
                 has_latent = _latents(columns, latents, clip_ids, source.latents, compression, max_tokens)
     suffix = "_embedding" if source.latents and source.latents.encoder_id else ""
-    has_text = np.full(len(rows), source.captions_version is None)
+    has_caption, has_text = (np.full(len(rows), source.captions_version is None) for _ in range(2))
     for kind in KINDS:
+        has_caption |= columns[kind] != NONE
         has_text |= columns[kind + suffix] != NONE
-    reason = _reasons(rows, is_chosen, has_video, has_text, has_latent)
+    lacks = {"no_latent": ~has_latent, "no_embedding": ~has_text, "no_caption": ~has_caption, "no_video": ~has_video}
+    reason = _reasons(rows, is_chosen, lacks)
     table = pa.table({"clip_id": clip_ids, **{k: pa.array(v) for k, v in columns.items()}, "reason": reason})
     return write_clips(table, empty_text_row, source, directory)
 
@@ -243,20 +245,14 @@ def _quoted(text: str | None) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _reasons(
-    rows: pa.Table,
-    is_chosen: NDArray[np.bool_],
-    has_video: NDArray[np.bool_],
-    has_text: NDArray[np.bool_],
-    has_latent: NDArray[np.bool_],
-) -> pa.Array:
-    """The first that holds, null for none."""
+def _reasons(rows: pa.Table, is_chosen: NDArray[np.bool_], lacks: dict[str, NDArray[np.bool_]]) -> pa.Array:
+    """Null for none; of what a clip lacks the last."""
     named = _distinct(rows["reason"])
     of_verdict = np.array([*(f"rejected_{reason}" for reason in named), "where"], object)
     verdicts = np.where(rows["keep"].to_numpy(), NONE, _places(rows["reason"], pa.array(named, pa.string())))
     reason = np.full(len(rows), None, object)
-    for is_so, name in ((has_latent, "no_latent"), (has_text, "no_caption"), (has_video, "no_video")):
-        reason[~is_so] = name
+    for name, is_lacking in lacks.items():
+        reason[is_lacking] = name
     reason[~is_chosen] = of_verdict[verdicts[~is_chosen]]
     return pa.array(reason, pa.string())
 

@@ -24,7 +24,7 @@ from trainer.reading.listing import pinned
 from trainer.reading.pixels import clip_pixels
 from trainer.reading.plan_table import Planned
 
-__all__ = ["LatentReader", "PixelReader", "Read", "TextReader", "gone", "open_videos"]
+__all__ = ["BUFFER_BYTES", "CountedFile", "LatentReader", "PixelReader", "Read", "TextReader", "gone", "open_videos"]
 
 WHOLE_SHARE = 0.9  # of a clip's frames: from so many on all its bytes are asked for at once
 BUFFER_BYTES = 1 << 18

@@ -5,9 +5,8 @@ Each tensor that is sent by itself takes an open file and a connection of its ow
 
 from __future__ import annotations
 
-import io
-import pickle
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
 from math import prod
 from typing import Any
 
@@ -20,50 +19,61 @@ ALIGNED_BYTES = 64  # as torch aligns what it allocates itself
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """Anything that can be pickled; its tensors are on the host and come out as they went in, but share memory.
+class Part:
+    """Where a tensor is in the common piece, in bytes."""
 
-    rest   its pickle, in which each tensor is a place in `data`
+    start: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Tensors on the host, in dataclasses, tuples, lists and dictionaries: they come out as they went in, but share
+    their memory.
+
+    rest   all but the tensors, in each of whose places is a part of `data`
     data   uint8
     """
 
-    rest: bytes
+    rest: Any
     data: Tensor
 
     @classmethod
     def of(cls, batch: object) -> Sent:
-        written = io.BytesIO()
-        packing = _Packing(written)
-        packing.dump(batch)
-        return cls(written.getvalue(), packing.data())
+        pieces = [torch.empty(0, dtype=torch.uint8)]
+        filled = 0
+
+        def put(x: Tensor) -> Part:
+            nonlocal filled
+            flat, part = x.contiguous().reshape(-1).view(torch.uint8), Part(filled, tuple(x.shape), x.dtype)
+            gap = -len(flat) % ALIGNED_BYTES
+            pieces.extend((flat, torch.zeros(gap, dtype=torch.uint8)))
+            filled += len(flat) + gap
+            return part
+
+        return cls(_with_each(batch, Tensor, put), torch.cat(pieces))
 
     def received(self) -> Any:
-        return _Unpacking(self).load()
+        def take(part: Part) -> Tensor:
+            size_bytes = prod(part.shape) * part.dtype.itemsize
+            return self.data[part.start : part.start + size_bytes].view(part.dtype).view(part.shape)
+
+        return _with_each(self.rest, Part, take)
 
 
-class _Packing(pickle.Pickler):
-    def __init__(self, file: io.BytesIO):
-        super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        self._parts: list[Tensor] = [torch.empty(0, dtype=torch.uint8)]
-        self._bytes = 0
-
-    def persistent_id(self, obj: object) -> tuple[int, tuple[int, ...], torch.dtype] | None:
-        if not isinstance(obj, Tensor):
-            return None
-        part, start = obj.contiguous().reshape(-1).view(torch.uint8), self._bytes
-        self._parts += [part, torch.zeros(-len(part) % ALIGNED_BYTES, dtype=torch.uint8)]
-        self._bytes += len(part) + -len(part) % ALIGNED_BYTES
-        return start, tuple(obj.shape), obj.dtype
-
-    def data(self) -> Tensor:
-        return torch.cat(self._parts)
-
-
-class _Unpacking(pickle.Unpickler):
-    def __init__(self, sent: Sent):
-        super().__init__(io.BytesIO(sent.rest))
-        self._data = sent.data
-
-    def persistent_load(self, pid: Any) -> Tensor:
-        start, shape, dtype = pid
-        return self._data[start : start + prod(shape) * dtype.itemsize].view(dtype).view(shape)
+def _with_each(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """The same, with what is of a kind changed, at any depth; what holds none of it is not made anew."""
+    if isinstance(value, kind):
+        return change(value)
+    if isinstance(value, tuple | list):
+        changed = [_with_each(each, kind, change) for each in value]
+        return type(value)(changed) if any(a is not b for a, b in zip(changed, value, strict=True)) else value
+    if isinstance(value, dict):
+        return {key: _with_each(each, kind, change) for key, each in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        own = {one.name: getattr(value, one.name) for one in fields(value)}
+        new = {name: _with_each(each, kind, change) for name, each in own.items()}
+        new = {name: each for name, each in new.items() if each is not own[name]}
+        return replace(value, **new) if new else value
+    return value

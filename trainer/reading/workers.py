@@ -12,7 +12,7 @@ from curation.store import StoreUnavailable
 from trainer.reading.sending import Sent
 from trainer.reading.slots import NothingReadable
 
-__all__ = ["ReaderDied", "slot_batches"]
+__all__ = ["Place", "ReaderDied", "slot_batches"]
 
 Place = tuple[int, int]
 """Step and slot."""

@@ -1,2 +1,2 @@
 """Training: one loop for the diffusion transformer and the compression network, exactly resumable on any number of
-processes. Knows torch, no Ray and no Lance."""
+processes. The loop and its learners know torch alone; `work` gives them what the store's readers read. No Ray."""

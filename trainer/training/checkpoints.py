@@ -175,4 +175,6 @@ def load_checkpoint(folder: Path, state: Mapping[str, Tensor], crew: Crew) -> No
     try:
         load(dict(state), storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=crew.size == 1)
     except (Exception, CheckpointException) as error:  # files that do not fit raise errors of many kinds
-        raise BadCheckpoint(f"{folder}: does not fit this run ({_last_line(error)}); give another --run") from error
+        older = len(list(folder.parent.glob("step-*"))) > 1
+        what = "remove it to go on from the one before, or give another --run" if older else "give another --run"
+        raise BadCheckpoint(f"{folder}: does not fit this run ({_last_line(error)}); {what}") from error

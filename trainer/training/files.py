@@ -8,12 +8,14 @@ RUN/events/                the same for TensorBoard
 RUN/samples/               what the model made, as it went
 RUN/model/, RUN/network/   the result: what jobs.sample takes
 RUN/stop                   asks a run to write a checkpoint and end
+RUN/fault.json             why it ended, where starting it again as it is would end the same
 """
 
 from __future__ import annotations
 
 import errno
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,23 @@ class RunFiles:
     @property
     def stop_file(self) -> Path:
         return self.directory / "stop"
+
+    @property
+    def fault_file(self) -> Path:
+        return self.directory / "fault.json"
+
+    def fault(self) -> tuple[str, str] | None:
+        """The kind and the words of what ended the last attempt."""
+        try:
+            kind, words = json.loads(self.fault_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # none, or cut short by a full disk: the next attempt meets it itself
+            return None
+        return str(kind), str(words)
+
+    def keep_fault(self, fault: BaseException) -> None:
+        """The first of what several processes meet."""
+        with suppress(OSError), self.fault_file.open("x", encoding="utf-8") as file:
+            json.dump([type(fault).__name__, str(fault)], file)
 
     def facts(self) -> dict[str, Any] | None:
         """What the run began with; None where none has begun. Raises ValueError naming a file that is damaged."""

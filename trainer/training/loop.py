@@ -136,7 +136,7 @@ def begin(training: Training, learner: Learner, crew: Crew) -> Run:
     run.matmul = matmul_flops(crew.device, dtype)
     if crew.rank == 0:
         training.files.directory.mkdir(parents=True, exist_ok=True)
-        run.log = StepLog(training.files, run.step, training.wandb_project)
+        run.log = StepLog(training.files, run.step, training.run_id, training.wandb_project)
     return run
 
 
@@ -231,7 +231,7 @@ def tell(
         "memory_bytes": peak_memory_bytes(crew.device),
     }
     if rate:  # what a learner counts no operations of has none
-        line["mfu_of_matmul"] = rate / run.matmul
+        line |= {"flops": flops / shared, "mfu_of_matmul": rate / run.matmul}
         if run.peak_flops:
             line["mfu_of_datasheet"] = rate / run.peak_flops
     run.log.step(line)

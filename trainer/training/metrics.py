@@ -7,6 +7,7 @@ import math
 import resource
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -52,16 +53,18 @@ def peak_memory_bytes(device: str) -> int:
 class StepLog:
     """The first process's. A run that goes on first forgets what was told of steps that it will take again."""
 
-    def __init__(self, files: RunFiles, first_step: int, wandb_project: str | None = None):
-        """`wandb_project` of Weights & Biases, whose package and login are the user's, is told the same."""
+    def __init__(self, files: RunFiles, first_step: int, run_id: str = "", wandb_project: str | None = None):
+        """`wandb_project` of Weights & Biases, whose package and login are the user's, is told the same, under
+        `run_id`."""
         self._files = files
         self._wandb: Any = None
         if wandb_project is not None:
             wandb: Any = importlib.import_module("wandb")
             name = files.directory.name
-            self._wandb = wandb.init(project=wandb_project, name=name, id=name, resume="allow", dir=files.directory)
+            self._wandb = wandb.init(project=wandb_project, name=name, id=run_id, resume="allow", dir=files.directory)
         files.forget_steps_from(first_step)
-        self._events = SummaryWriter(str(files.events), purge_step=first_step, flush_secs=10)
+        # Its thread ends where the disk is full, and a queue with an end would then be waited for without one.
+        self._events = SummaryWriter(str(files.events), purge_step=first_step, flush_secs=10, max_queue=0)
 
     def step(self, line: Mapping[str, Any]) -> None:
         """A number that is none is null in the file: JSON has no other word for it."""
@@ -77,6 +80,7 @@ class StepLog:
         self._events.add_image(name, picture_HWC, step, dataformats="HWC")
 
     def close(self) -> None:
-        self._events.close()
+        with suppress(OSError):  # a full disk, which the lines of steps have told, or the checkpoint does
+            self._events.close()
         if self._wandb is not None:
             self._wandb.finish()

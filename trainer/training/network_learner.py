@@ -6,10 +6,7 @@ B crops, C channels, T frames, H rows, W columns
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import tee
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,36 +16,15 @@ from trainer.network.compression import CompressionNetwork, Posterior
 from trainer.network.discriminator import PatchDiscriminator
 from trainer.network.losses import LossParts, LossWeights, discriminator_loss, network_loss
 from trainer.network.training import Adversary
+from trainer.reading.batch import CropBatch
 from trainer.training.config import TrainConfig
 from trainer.training.crew import Crew
 from trainer.training.learner import SlotLoss
 from trainer.training.sharding import cast
 
-__all__ = ["Crops", "NetworkLearner", "make_adversary", "placed"]
+__all__ = ["NetworkLearner", "make_adversary"]
 
 ADVERSARY_BETAS = 0.5, 0.9  # as adversaries are trained since 1611.07004
-
-
-@dataclass(frozen=True, slots=True)
-class Crops:
-    """uint8[B, C, T, H, W] of a slot of a step."""
-
-    step: int
-    slot: int
-    pixels: Tensor
-
-
-def placed(
-    places: Iterable[tuple[int, int]], reading: Callable[[Iterable[tuple[int, int]]], Iterator[Tensor]]
-) -> Iterator[Crops]:
-    """Crops with where they were read."""
-    own, asked = tee(places)
-    batches: Any = reading(asked)
-    try:
-        for (step, slot), pixels in zip(own, batches, strict=False):
-            yield Crops(step, slot, pixels)
-    finally:
-        batches.close()
 
 
 def make_adversary(config: TrainConfig, device: str) -> Adversary:
@@ -86,25 +62,25 @@ class NetworkLearner:
     def blocks(self) -> Sequence[nn.Module]:
         return ()
 
-    def count(self, batch: Crops) -> int:
-        return len(batch.pixels)
+    def count(self, batch: CropBatch) -> int:
+        return len(batch.pixels_BCTHW)
 
-    def tokens(self, batch: Crops) -> tuple[int, int]:
+    def tokens(self, batch: CropBatch) -> tuple[int, int]:
         """Latent positions; a crop has no padding."""
-        crops, _, frames, height, width = batch.pixels.shape
+        crops, _, frames, height, width = batch.pixels_BCTHW.shape
         time, rows, columns = self.module.config.latent_size(frames, height, width)
         return crops * time * rows * columns, 0
 
-    def read(self, batch: Crops) -> tuple[str, int]:
+    def read(self, batch: CropBatch) -> tuple[str, int]:
         """By the pixels: crops come from anywhere in a clip."""
-        return hashlib.sha256(batch.pixels.numpy().tobytes()).hexdigest(), 0
+        return hashlib.sha256(batch.pixels_BCTHW.numpy().tobytes()).hexdigest(), batch.replaced
 
-    def flops(self, batch: Crops) -> float:
+    def flops(self, batch: CropBatch) -> float:
         """Not counted, said as none."""
         return 0.0
 
-    def loss(self, batch: Crops) -> SlotLoss:
-        x_BCTHW = batch.pixels.to(self._crew.device).float() / 127.5 - 1
+    def loss(self, batch: CropBatch) -> SlotLoss:
+        x_BCTHW = batch.pixels_BCTHW.to(self._crew.device).float() / 127.5 - 1
         self._generator.manual_seed(Key(self._config.seed, batch.step, batch.slot, 0).seed_for("posterior"))
         with cast(self._config, self._crew):
             again_BCTHW, posterior = self.module(x_BCTHW, self._generator)

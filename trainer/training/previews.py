@@ -1,4 +1,8 @@
-"""Samples as a run goes, to look at: frames of each prompt in a row, under the prompt that was asked."""
+"""What a run has learnt so far, to look at: frames of samples in rows under their prompts; crops over what a
+compression network makes of them.
+
+B crops, C channels, T frames, H rows, W columns
+"""
 
 from __future__ import annotations
 
@@ -19,12 +23,14 @@ from trainer.latents import LatentSpace
 from trainer.media_files import pixels_of, write_media
 from trainer.model.text import texts_of
 from trainer.model.transformer import DiffusionTransformer, TextTokens
+from trainer.network.compression import CompressionNetwork
 from trainer.sampling import SamplingConfig, sample_latents
 
-__all__ = ["Asked", "make_preview", "sheet"]
+__all__ = ["Asked", "make_preview", "make_reconstructions", "sheet"]
 
 FRAMES_SHOWN, LINE_PX, WORDS_SHOWN = 6, 14, 160
 LEAST_SIDE_PX = 96
+CROPS_SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,22 @@ def make_preview(latents: Sequence[Tensor], space: LatentSpace, asked: Asked, fo
         write_media(folder / f"{number}{suffix}", frames_THW3, Fraction(geometry.rate), info)
         rows.append(frames_THW3)
     picture = sheet(rows, asked.prompts)
+    Image.fromarray(picture).save(folder / "sheet.png")
+    return picture
+
+
+@torch.no_grad()
+def make_reconstructions(network: CompressionNetwork, pixels_BCTHW: Tensor, folder: Path) -> NDArray[np.uint8]:
+    """Crops, uint8, each over what a compression network makes of it, written as one sheet; uint8[H, W, 3]. Raises
+    OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    device = next(network.parameters()).device
+    rows: list[tuple[NDArray[np.uint8], str]] = []
+    for number, crop_CTHW in enumerate(pixels_BCTHW[:CROPS_SHOWN]):
+        x_BCTHW = crop_CTHW[None].to(device).float() / 127.5 - 1
+        again_CTHW = network.decode(network.encode(x_BCTHW).mode)[0]
+        rows += [(pixels_of(x_BCTHW[0]), f"crop {number}"), (pixels_of(again_CTHW), f"crop {number} from its latent")]
+    picture = sheet(*zip(*rows, strict=True))
     Image.fromarray(picture).save(folder / "sheet.png")
     return picture
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from trainer.network.muon import Muon
 from trainer.training.config import TrainConfig
@@ -64,7 +65,7 @@ class Average:
     def follow(self, step: int) -> None:
         """After the step with this number, from 0 on. Young averages follow faster, as (1 + n) / (10 + n)."""
         decay = min(self._decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.means.values()), list(self._weights.values()), 1 - decay)
+        get_ema_multi_avg_fn(decay)(list(self.means.values()), list(self._weights.values()), 0)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -29,21 +29,22 @@ from trainer.reading.crops import CropReader
 from trainer.reading.mix import CaptionMix
 from trainer.reading.plan_table import Plans
 from trainer.reading.slots import SlotReader
-from trainer.reading.workers import slot_batches
+from trainer.reading.workers import Place, slot_batches
 from trainer.sampling import SamplingConfig
 from trainer.training.adapters import add_adapters, merged
 from trainer.training.config import TrainConfig
 from trainer.training.crew import Crew
 from trainer.training.files import RunFiles
 from trainer.training.loop import Run, Training, train
-from trainer.training.network_learner import NetworkLearner, make_adversary, placed
-from trainer.training.previews import Asked, make_preview, sampled
+from trainer.training.network_learner import NetworkLearner, make_adversary
+from trainer.training.previews import Asked, make_preview, make_reconstructions, sampled
 from trainer.training.transformer_learner import TransformerLearner
 
 __all__ = ["CropConfig", "NetworkWork", "ReadConfig", "TransformerWork"]
 
 STATISTICS_SLOTS = 8  # of crops over which a network's latents are brought to unit variance
 LATENT_MOMENTS_STEP = 1 << 40  # a step that no run reaches: those crops are drawn apart from all others
+PREVIEW_STEP = LATENT_MOMENTS_STEP + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,6 @@ class ReadConfig:
         for name in ("read_ahead", "read_threads", "max_words"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
-
-
-Place = tuple[int, int]
 
 
 def _reading(reader: SlotReader | CropReader, config: ReadConfig) -> Callable[[Iterable[Place]], Iterator[Any]]:
@@ -249,21 +247,40 @@ class NetworkWork:
         learner = NetworkLearner(network, self.weights, config, crew, judge, adversary)
         plan_id = reader.clips.clips_id
         training = Training(
-            config, self.files, self.run_id, plan_id, self.slots, wandb_project=self.wandb_project,
-            stop_after=stop_after,
+            config, self.files, self.run_id, plan_id, self.slots, partial(self._preview, reader), self.wandb_project,
+            stop_after,
         )  # fmt: skip
-        reading = _reading(reader, self.reading)
-        run = train(training, learner, lambda places: placed(places, reading), crew)
+        run = train(training, learner, _reading(reader, self.reading), crew)
         if stop_after is None:
             self._write(run, reader)
         return run
 
-    def _write(self, run: Run, reader: CropReader) -> None:
+    def _preview(self, reader: CropReader, run: Run, step: int) -> None:
+        """The same crops each time."""
+        network = self._averaged(run)
+        if network is None or run.log is None:
+            return
+        folder = self.files.samples / f"{step:08d}"
+        try:
+            batch = reader.read(PREVIEW_STEP, 0)
+            picture = make_reconstructions(network.to(run.crew.device), batch.pixels_BCTHW, folder)
+        except (torch.OutOfMemoryError, OSError) as error:  # only to look at: the run goes on without
+            warnings.warn(f"no crops are shown of step {step}: {error}", stacklevel=1)
+            return
+        run.log.picture("reconstructions", picture, step)
+
+    def _averaged(self, run: Run) -> CompressionNetwork | None:
+        """The network as the average has it, for the first process; every process must call it."""
         weights = run.averaged()
-        if run.crew.rank == 0:
-            network = CompressionNetwork(self.network).eval()
-            network.load_state_dict(weights)
-            crops = (reader.read(LATENT_MOMENTS_STEP, slot) for slot in range(STATISTICS_SLOTS))
-            fit_latent_statistics(network, (x_BCTHW.float() / 127.5 - 1 for x_BCTHW in crops))
+        if run.crew.rank:
+            return None
+        network = CompressionNetwork(self.network).eval()
+        network.load_state_dict(weights)
+        return network
+
+    def _write(self, run: Run, reader: CropReader) -> None:
+        if (network := self._averaged(run)) is not None:
+            batches = (reader.read(LATENT_MOMENTS_STEP, slot) for slot in range(STATISTICS_SLOTS))
+            fit_latent_statistics(network, (batch.pixels_BCTHW.float() / 127.5 - 1 for batch in batches))
             write_network(self.files.network, network)
         run.crew.wait()

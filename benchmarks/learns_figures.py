@@ -14,7 +14,7 @@ from benchmarks.attribute_footage import ASKED, Attributes
 from benchmarks.judge import Judgement, judge
 from trainer.training.previews import sheet
 
-__all__ = ["Interval", "accuracy_of", "interval_of", "right_answers", "write_sheet"]
+__all__ = ["Interval", "accuracy_of", "interval_of", "right_answers", "unrelated", "write_sheet"]
 
 DRAWS = 2000
 SHEET_ROWS = 16
@@ -39,6 +39,12 @@ def right_answers(judged: Sequence[Judgement], truths: Sequence[Attributes], att
     """Of each sample, whether it shows this attribute as it should; what shows nothing is wrong."""
     pairs = zip(judged, truths, strict=True)
     return np.array([getattr(found, attribute) == getattr(truth, attribute) for found, truth in pairs])
+
+
+def unrelated(judged: Sequence[Judgement], truths: Sequence[Attributes], attribute: str) -> float:
+    """The share that would be right if these answers were given to these questions in any order."""
+    answers, wanted = (np.array([getattr(one, attribute) for one in each], object) for each in (judged, truths))
+    return float(sum((answers == value).mean() * (wanted == value).mean() for value in ASKED[attribute]))
 
 
 def accuracy_of(videos: Sequence[NDArray[np.uint8]], truths: Sequence[Attributes]) -> dict[str, float]:

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.attribute_footage import ASKED, all_combinations, combinations_apart, some_attributes
 from benchmarks.judge import Judgement
 from benchmarks.learns import learnt, shuffled
-from benchmarks.learns_figures import Interval, interval_of, right_answers
+from benchmarks.learns_figures import Interval, interval_of, right_answers, unrelated
 from benchmarks.native import MARGIN, is_as_claimed
 
 
@@ -35,6 +35,13 @@ def test_what_shows_nothing_is_wrong() -> None:
     judged = [Judgement("red", None, "down"), Judgement(None, "bar", "left")]
     found = {name: right_answers(judged, truths, name).tolist() for name in ASKED}
     assert found == {"color": [True, False], "shape": [False, True], "motion": [False, True]}
+
+
+def test_answers_that_have_nothing_to_do_with_the_question() -> None:
+    truths = some_attributes([("red", "ring", "up"), ("blue", "bar", "left")], 4, seed=0)
+    judged = [Judgement("red", None, "up")] * 4
+    found = {name: unrelated(judged, truths, name) for name in ASKED}
+    assert found == {"color": 0.5, "shape": 0.0, "motion": 0.5}
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -297,7 +297,7 @@ def test_what_a_restart_would_meet_again_is_met_once(
 ) -> None:
     """Ray starts workers again whatever ended them."""
     directory = tmp_path / "run"
-    assert train.main([*options_of(store, directory), "--learning-rate", "1e38"]) == 2
+    assert train.main([*options_of(store, directory), "--learning-rate", "1e38", "--restarts", "1"]) == 2
     assert "the gradients of 20 steps in a row were no finite number" in capfd.readouterr().err
     assert len(list(RunFiles(directory).events.iterdir())) == 1, "it was trained again from the last checkpoint"
 

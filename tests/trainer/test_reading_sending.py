@@ -36,6 +36,8 @@ def received(batch: object) -> Batch:
 
 def test_all_kinds_come_out_as_they_went_in():
     batch = Batch("a", tuple(TENSORS), {"b": TENSORS[::-1]})
+    rest = Sent.of(batch).rest
+    assert not any(isinstance(each, Tensor) for each in (*rest.parts, *rest.nested["b"])), "each is sent by itself"
     found = received(batch)
     assert found.name == "a"
     for got, put in zip((*found.parts, *found.nested["b"]), (*batch.parts, *batch.nested["b"]), strict=True):

@@ -6,12 +6,14 @@ import importlib
 import math
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import torch
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue] - no stubs
+from tensorboardX.summary import image, scalar
 
 from trainer.training.files import RunFiles
 
@@ -63,24 +65,38 @@ class StepLog:
             name = files.directory.name
             self._wandb = wandb.init(project=wandb_project, name=name, id=run_id, resume="allow", dir=files.directory)
         files.forget_steps_from(first_step)
-        # Its thread ends where the disk is full, and a queue with an end would then be waited for without one.
-        self._events = SummaryWriter(str(files.events), purge_step=first_step, flush_secs=10, max_queue=0)
+        files.events.mkdir(parents=True, exist_ok=True)
+        # Not SummaryWriter: its thread ends where the disk is full, and whoever writes then waits for it without end.
+        # Its own name for a file has whole seconds, and what was there by that name would be lost.
+        self._events = EventsWriter(str(files.events / "events"), f".{time.time_ns()}")
+        self._write([Event(step=first_step, session_log=SessionLog(status=SessionLog.START))])  # hides later steps
 
     def step(self, line: Mapping[str, Any]) -> None:
         """A number that is none is null in the file: JSON has no other word for it."""
         told = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
         self._files.add_step(told)
-        for name, value in told.items():
-            if name != "step" and isinstance(value, int | float):
-                self._events.add_scalar(name, value, line["step"])
+        numbers = {k: v for k, v in told.items() if k != "step" and isinstance(v, int | float)}
+        self._write([Event(step=line["step"], summary=scalar(k, v)) for k, v in numbers.items()])
         if self._wandb is not None:
             self._wandb.log(dict(told), step=line["step"])
 
     def picture(self, name: str, picture_HWC: Any, step: int) -> None:
-        self._events.add_image(name, picture_HWC, step, dataformats="HWC")
+        self._write([Event(step=step, summary=image(name, picture_HWC, dataformats="HWC"))])
+
+    def _write(self, events: Sequence[Any]) -> None:
+        """Raises OSError that names the folder."""
+        try:
+            for event in events:
+                event.wall_time = time.time()
+                self._events.write_event(event)
+            self._events.flush()
+        except OSError as error:
+            raise OSError(
+                f"{self._files.events}: cannot be written: {error.strerror}; the last checkpoint stays"
+            ) from error
 
     def close(self) -> None:
-        with suppress(OSError):  # a full disk, which the lines of steps have told, or the checkpoint does
+        with suppress(OSError):  # what could not be written has been told: every step writes all of its own
             self._events.close()
         if self._wandb is not None:
             self._wandb.finish()

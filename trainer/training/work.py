@@ -160,10 +160,9 @@ class TransformerWork:
             model = model.to(run.crew.device)
             latents = sampled(model, self.trained.flow, self.asked, self.sampling, self.reading.max_words)
             picture = make_preview(latents, space, self.asked, self.files.samples / f"{step:08d}")
+            run.log.picture("samples", picture, step)
         except (torch.OutOfMemoryError, OSError) as error:  # only to look at: the run goes on without
             warnings.warn(f"no samples of step {step}: {error}", stacklevel=1)
-            return
-        run.log.picture("samples", picture, step)
 
     def _averaged(self, run: Run) -> DiffusionTransformer | None:
         """The model as the average has it, for the first process; every process must call it."""
@@ -264,10 +263,9 @@ class NetworkWork:
         try:
             batch = reader.read(PREVIEW_STEP, 0)
             picture = make_reconstructions(network.to(run.crew.device), batch.pixels_BCTHW, folder)
+            run.log.picture("reconstructions", picture, step)
         except (torch.OutOfMemoryError, OSError) as error:  # only to look at: the run goes on without
             warnings.warn(f"no crops are shown of step {step}: {error}", stacklevel=1)
-            return
-        run.log.picture("reconstructions", picture, step)
 
     def _averaged(self, run: Run) -> CompressionNetwork | None:
         """The network as the average has it, for the first process; every process must call it."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from PIL import Image
 from curation.store import Store
 from jobs import sample, train
 from jobs.train_options import TrainOptions
-from jobs.train_run import facts_of, only_one
-from jobs.train_work import network_work, transformer_work
+from jobs.train_run import BadRun, facts_of, only_one
+from jobs.train_work import held_bytes, network_work, transformer_work
 from jobs.train_workers import Tail
 from tests.jobs.running import descendants, end, run, start, wait_until
 from tests.reading_stores import MadeClip, made_store, write_latents
@@ -316,6 +317,38 @@ def test_what_a_restart_would_meet_again_is_met_once(
 def test_impossible_options_are_refused(changed: dict[str, Any], rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         TrainOptions(**{"store": "s", "run": Path("r"), "network": "pixels-4", **changed})
+
+
+def test_an_object_store_is_no_directory_of_a_run() -> None:
+    with pytest.raises(ValueError, match=r"run=s3:/bucket/run: must be a directory that all workers see"):
+        TrainOptions(store="s", run=Path("s3://bucket/run"), network="pixels-4")
+
+
+def test_a_run_that_began_before_there_was_an_option_goes_on(store: Store, tmp_path: Path) -> None:
+    files = RunFiles(tmp_path)
+    options = train.parse(TrainOptions, prog="train", argv=options_of(store, tmp_path))
+    facts = facts_of(options, store, files)
+    del facts["options"]["train"]["spike_factor"], facts["options"]["lora_rank"]
+    files.write_facts(facts)
+    assert facts_of(options, store, files) == facts
+    with pytest.raises(BadRun, match=r"train.spike_factor was 8.0, is 3.0"):
+        facts_of(replace(options, train=replace(options.train, spike_factor=3.0)), store, files)
+
+
+def test_more_steps_are_another_run_and_the_way_is_said(store: Store, tmp_path: Path) -> None:
+    files = RunFiles(tmp_path)
+    options = train.parse(TrainOptions, prog="train", argv=options_of(store, tmp_path))
+    facts_of(options, store, files)
+    with pytest.raises(BadRun, match=r"train.steps was 30, is 60: a new run with --init of what this one made"):
+        facts_of(replace(options, train=replace(options.train, steps=60)), store, files)
+
+
+def test_what_a_run_has_written_already_needs_no_room_again(tmp_path: Path) -> None:
+    assert held_bytes(tmp_path / "none") == 0
+    (tmp_path / "step-00000004").mkdir()
+    (tmp_path / "step-00000004" / "a").write_bytes(b"x" * 1000)
+    (tmp_path / "step-00000004" / "b").write_bytes(b"x" * 24)
+    assert held_bytes(tmp_path) == 1024
 
 
 def test_lines_are_told_once_also_where_their_file_was_made_anew(tmp_path: Path) -> None:

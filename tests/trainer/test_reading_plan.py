@@ -347,6 +347,22 @@ def test_of_several_latents_the_largest_that_fits_is_read(tmp_path: Path) -> Non
     assert [fates[name]["fate"] for name in names] == ["trained", "trained", "too_long", "no_latent", "no_latent"]
     sizes = {name: tuple(fates[name][side] for side in ("frames", "height", "width")) for name in names[:2]}
     assert sizes == {"one": (9, 32, 32), "several": (17, 64, 64)}
+    for name in names:  # what was not encoded is left out of the clip, too
+        assert fates[name]["frames_left_out"] == MadeClip(name).frames - fates[name]["frames"]
+
+
+def test_a_caption_that_was_not_read_ahead_is_told_from_none(tmp_path: Path) -> None:
+    names = ("read", "unread", "silent")
+    store = made_store(tmp_path, [MadeClip(name, video=b"-") for name in names[:2]])
+    add_clips(store, tmp_path, [MadeClip("silent", video=b"-")])
+    of_clip = {row["clip_id"]: row["caption_id"] for row in store.open("captions").to_table().to_pylist()}
+    words = {"kind": "text", "network_id": "reader", "values": np.zeros((3, 8))}
+    write_latents(store, [{"input_id": of_clip["read"], **words}, {"input_id": "", **words}])
+    latents = LatentSource(store.open("latents").version, encoder_id="reader")
+    found = plans_of(store, tmp_path, latents=latents).fates.rows.to_pylist()
+    assert {row["clip_id"]: row["fate"] for row in found} == dict(
+        zip(names, ("trained", "no_embedding", "no_caption"), strict=True)
+    )
 
 
 def test_latents_cannot_be_cropped(tmp_path: Path) -> None:

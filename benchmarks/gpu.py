@@ -1,8 +1,9 @@
-"""What share of a GPU a training step uses, and which attention kernel does it best. Needs torch, numpy, einops and
-safetensors only, so that it runs where neither Ray nor Lance is installed.
+"""What share of a GPU a training step uses, and which attention kernel does it best. Needs torch, numpy, einops,
+safetensors and tensorboardX only, so that it runs where neither Ray nor Lance is installed.
 
-A step is forward, backward and AdamW over packs of clips of native aspect with texts and known frames, in bfloat16 with
-float32 copies of the weights, as sharded training keeps them. Model FLOPs are counted by `trainer.cost`: products and
+A step is one of the trainer's own loop, in a worker by itself, all of it: packs of clips of native aspect with texts
+and known frames go to the device, forward and backward in bfloat16 with weights in float32, the gradient's length and
+its guard, AdamW, the average of weights, the line that is told. Model FLOPs are counted by `trainer.cost`: products and
 attention, three times the forward pass, nothing that is worked out again, nothing for padding or for the text encoder.
 A figure is the share of the datasheet's dense bf16 peak (MFU), beside the share of a product that is measured here.
 
@@ -16,26 +17,32 @@ import gc
 import json
 import math
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from benchmarks.gpu_attention import FlashAttention3, compare_kernels, compare_layouts
+from benchmarks.gpu_attention import compare_kernels, compare_layouts
 from benchmarks.gpu_work import Figures, Work, packs_of, peak_tflops, product_tflops, say, short, wait
-from trainer.flow import FlowConfig, draw_times, flow_loss, noised, rows_of_times
-from trainer.model.config import TransformerConfig, preset
-from trainer.model.text import Texts
+from trainer.flow import FlowConfig
+from trainer.model.config import Recompute, TransformerConfig, preset
 from trainer.model.transformer import DiffusionTransformer
+from trainer.reading.batch import SlotBatch
+from trainer.reading.sending import Sent
+from trainer.training.config import TrainConfig
+from trainer.training.crew import Crew
+from trainer.training.files import RunFiles
+from trainer.training.loop import Run, Training, begin, take_step
+from trainer.training.transformer_learner import TransformerLearner
 
 MFU_TO_REACH = 0.40
-SHARES_RECOMPUTED = (0.0, 0.25, 0.5, 1.0)  # of blocks, until memory suffices
+RECOMPUTE: tuple[Recompute, ...] = ("nothing", "elementwise", "most")  # until memory suffices
 
 
 def options() -> argparse.Namespace:
@@ -43,9 +50,11 @@ def options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="file for the figures, {name: value}")
     parser.add_argument("--preset", default="1.3b", help="of the transformer")
     parser.add_argument("--tokens", type=int, nargs="+", default=[8192, 16384, 32768], help="of a pack")
+    parser.add_argument("--packs", type=int, nargs="+", default=[1, 4], help="of a step")
     parser.add_argument("--steps", type=int, default=10, help="that are timed")
     parser.add_argument("--tiny", action="store_true", help="small sizes, to see that it runs; so on a CPU")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="blocks; by default on a GPU")
+    parser.add_argument("--recompute", choices=RECOMPUTE, default="nothing", help="and more where memory is short")
     parser.add_argument("--profile", action=argparse.BooleanOptionalAction, help="the slowest kernels; likewise")
     parser.add_argument("--limit-s", type=float, default=440.0, help="no part begins later than this")
     asked = parser.parse_args()
@@ -61,152 +70,88 @@ def options() -> argparse.Namespace:
 # A step
 
 
-class Run(nn.Module):
-    """A block as it is run: compiled or not, worked out again in the backward pass or not."""
-
-    def __init__(self, block: nn.Module, is_compiled: bool, recomputes: bool):
-        super().__init__()
-        self.recomputes = recomputes
-        # In a tuple, so that its weights are not this module's as well.
-        self.run = (torch.compile(block) if is_compiled else block,)
-
-    def forward(self, x_LD: Tensor, *rest: Any) -> Tensor:
-        if self.recomputes:
-            return checkpoint(self.run[0], x_LD, *rest, use_reentrant=False)  # pyright: ignore[reportReturnType]
-        return self.run[0](x_LD, *rest)
-
-
-class Trained:
-    """A model in the device's half precision, AdamW over float32 copies of its weights, and its blocks."""
-
-    def __init__(self, config: TransformerConfig, device: torch.device, dtype: torch.dtype):
-        torch.manual_seed(0)
-        with device:
-            self.model = DiffusionTransformer(config)
-            with torch.no_grad():
-                for parameter in self.model.parameters():
-                    if not parameter.any():  # gradients that are 0 everywhere would be quick to work out
-                        parameter.normal_(std=0.02)
-        self.masters = [weight.detach().clone() for weight in self.model.parameters()]
-        self.model.to(dtype)
-        self.weights = list(self.model.parameters())
-        self.optimizer = torch.optim.AdamW(self.masters, lr=1e-5, fused=device.type == "cuda")
-        self.blocks = list(self.model.blocks)
-        self.flow = FlowConfig()
-
-    def arrange(self, *, is_compiled: bool, share_recomputed: float) -> None:
-        """Which blocks are compiled, and worked out again: spread evenly, none for 0 and all for 1."""
-        s = share_recomputed
-        flags = [math.floor((n + 1) * s) > math.floor(n * s) for n in range(len(self.blocks))]
-        self.model.blocks = nn.ModuleList(Run(b, is_compiled, f) for b, f in zip(self.blocks, flags, strict=True))
-
-    def loss(self, work: Work) -> Tensor:
-        pack, texts = work.pack, work.texts
-        device, clips = pack.row_L.device, len(pack.geometries)
-        tokens_N = torch.tensor([geometry.tokens for geometry in pack.geometries])
-        times_R = rows_of_times(draw_times(torch.randn(clips), tokens_N, self.flow)).to(device, non_blocking=True)
-        times_L = times_R[pack.row_L]
-        noise_LP = torch.randn_like(pack.latents_LP)
-        x_LP = noised(pack.latents_LP, noise_LP, times_L)
-        text = self.model.read(texts) if isinstance(texts, Texts) else texts
-        predicted_LP = self.model(x_LP, times_R, text, pack)
-        error_L = flow_loss(predicted_LP, pack.latents_LP, noise_LP, x_LP, times_L, pack.is_known_L, self.flow)
-        return error_L.sum() / (~pack.is_known_L).sum()
-
-    def step(self, work: Work) -> Tensor:
-        loss = self.loss(work)
-        loss.backward()
-        for master, weight in zip(self.masters, self.weights, strict=True):
-            master.grad = None if weight.grad is None else weight.grad.float()
-            weight.grad = None
-        self.optimizer.step()
+def begin_run(config: TransformerConfig, asked: argparse.Namespace, device: torch.device, folder: Path) -> Run:
+    """As `jobs.train` begins one in a worker by itself."""
+    crew = Crew(device=str(device))
+    torch.manual_seed(0)
+    with device:
+        model = DiffusionTransformer(config)
         with torch.no_grad():
-            for master, weight in zip(self.masters, self.weights, strict=True):
-                weight.copy_(master)
-        self.forget()
-        return loss.detach()
-
-    def forget(self) -> None:
-        for tensor in (*self.masters, *self.weights):
-            tensor.grad = None
-
-
-@dataclass(slots=True)
-class How:
-    """How steps are run: less demanding after each failure, and kept for the packs that follow."""
-
-    is_compiled: bool
-    share_recomputed: float = 0.0
+            for parameter in model.parameters():
+                if not parameter.any():  # gradients that are 0 everywhere would be quick to work out
+                    parameter.normal_(std=0.02)
+    train = TrainConfig(learning_rate=1e-5, warmup_steps=0, compile=asked.compile, recompute=asked.recompute)
+    learner = TransformerLearner(model, FlowConfig(), None, train, crew)
+    say(f"  attention by {learner.flash}")
+    return begin(Training(train, RunFiles(folder), "benchmark", "benchmark", slots=1), learner, crew)
 
 
-def measure(
-    trained: Trained, works: Sequence[Work], how: How, asked: argparse.Namespace, device: torch.device
-) -> Figures | None:
-    """Until it runs: with more of the blocks worked out again where memory is short, without compiling where that
-    fails."""
+def batch_of(work: Work) -> SlotBatch:
+    """As readers give it."""
+    pack, samples = work.pack.to("cpu"), len(work.pack.geometries)
+    noise_LP = torch.randn(pack.latents_LP.shape)
+    noise_LP[len(pack.row_L) - pack.padding :] = 0
+    none = ("",) * samples
+    texts = work.texts.to("cpu")
+    batch = SlotBatch(
+        0, 0, pack, noise_LP, torch.randn(samples), texts, (), none, none, none, none,
+        replaced=0, read_bytes=0, read_s=0.0, words_cut=0,
+    )  # fmt: skip
+    sent = Sent.of(batch)
+    return (sent.pin_memory() if torch.cuda.is_available() else sent).received()
+
+
+def measure(run: Run, works: Sequence[Work], packs: int, steps: int, least: int) -> Figures | None:
+    """With more made again where memory is short."""
     began_s = time.perf_counter()
-    while True:
+    assert isinstance(run.learner, TransformerLearner)
+    for level in range(least, len(RECOMPUTE)):
+        run.learner.model.recompute(RECOMPUTE[level])
         try:
-            trained.arrange(is_compiled=how.is_compiled, share_recomputed=how.share_recomputed)
-            warm_up(trained, works, device)
-            until_warm_s = time.perf_counter() - began_s
-            return timed(trained, works, asked.steps, device) | {"until_warm_s": until_warm_s}
+            return timed(run, works, packs, steps, began_s) | {"recomputed": level}
         except torch.cuda.OutOfMemoryError as error:
-            more = [share for share in SHARES_RECOMPUTED if share > how.share_recomputed]
-            say(f"  with {how.share_recomputed:.0%} of the blocks worked out again: {short(error)}")
-            if not more:
-                return None
-            how.share_recomputed = more[0]
-        except Exception as error:
-            say(f"  {'compiled' if how.is_compiled else 'plain'} blocks failed: {short(error)}\n{str(error)[:1500]}")
-            if FlashAttention3.is_on:
-                FlashAttention3.turn_off()
-                say("  once more with FA2")
-            elif how.is_compiled:
-                how.is_compiled = False
-                say("  once more without compiling")
-            else:
-                raise
-        release(trained, device)  # not before the error is gone, which holds on to its frames
+            say(f"  where {RECOMPUTE[level]} is made again: {short(error)}")
+        release(run)  # not before the error is gone, which holds on to its frames
+    return None
 
 
-def release(trained: Trained, device: torch.device) -> None:
-    trained.forget()
+def release(run: Run) -> None:
+    run.optimizer.zero_grad(set_to_none=True)
     gc.collect()
-    if device.type == "cuda":
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def warm_up(trained: Trained, works: Sequence[Work], device: torch.device) -> None:
-    """Each pack twice: the first time may compile."""
-    if device.type == "cuda":
+def timed(run: Run, works: Sequence[Work], packs: int, steps: int, began_s: float) -> Figures:
+    """Each pack twice, which may compile, then steps of so many packs, each pack in turn."""
+    if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    seconds: list[float] = []
-    for work in [*works, *works]:
-        began_s = time.perf_counter()
-        trained.step(work)
-        wait(device)
-        seconds.append(time.perf_counter() - began_s)
-    say("  first steps: " + ", ".join(f"{s:.1f}" for s in seconds) + " s")
-
-
-def timed(trained: Trained, works: Sequence[Work], steps: int, device: torch.device) -> Figures:
-    """Warm steps over each pack in turn, and the peak of memory."""
-    began_s = time.perf_counter()
-    losses = [trained.step(works[number % len(works)]) for number in range(steps)]
-    issued_s = time.perf_counter() - began_s
-    wait(device)
-    took_s = time.perf_counter() - began_s
-    assert all(math.isfinite(float(loss)) for loss in losses), "a loss is not a number"
-    done = [works[number % len(works)] for number in range(steps)]
+    batches = [batch_of(work) for work in works]
+    warm = [step_of(run, [batch]) for batch in [*batches, *batches]]
+    say("  first steps: " + ", ".join(f"{line['seconds']:.1f}" for line in warm) + " s")
+    until_warm_s = time.perf_counter() - began_s
+    in_turn = cycle(batches)
+    lines = [step_of(run, list(islice(in_turn, packs))) for _ in range(steps)]
+    assert all(math.isfinite(line["loss"]) for line in lines), "a loss is not a number"
+    assert all(line["verdict"] == "taken" for line in lines), "a step was left out"
+    took_s = sum(line["seconds"] for line in lines)
+    tokens = sum(line["tokens"] for line in lines)
+    padding = sum(line["padding"] * line["tokens"] for line in lines)
     return {
         "step_s": took_s / steps,
-        "issued_share": issued_s / took_s,
-        "tflops": sum(work.flops for work in done) / took_s / 1e12,
-        "tokens_per_s": sum(work.tokens for work in done) / took_s,
-        "padding_share": sum(work.pack.padding for work in done) / sum(len(work.pack.row_L) for work in done),
-        "peak_gb": torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else 0.0,
+        "tflops": sum(line["flops"] for line in lines) / took_s / 1e12,
+        "tokens_per_s": (tokens - padding) / took_s,
+        "padding_share": padding / tokens,
+        "peak_gb": max(line["memory_bytes"] for line in lines) / 1e9,
+        "until_warm_s": until_warm_s,
     }
+
+
+def step_of(run: Run, batches: Sequence[SlotBatch]) -> dict[str, Any]:
+    """What the run tells of it."""
+    take_step(run, run.step, iter(batches), len(batches))
+    run.step += 1
+    return run.training.files.steps()[-1]
 
 
 def compiled_counts() -> str:
@@ -222,13 +167,14 @@ def compiled_counts() -> str:
         return f"counts are not to be had: {short(error)}"
 
 
-def profile(trained: Trained, work: Work, device: torch.device) -> None:
+def profile(run: Run, work: Work, device: torch.device) -> None:
     """The kernels that take most of a step."""
     from torch.profiler import ProfilerActivity, profile
 
     kinds = [ProfilerActivity.CUDA] if device.type == "cuda" else [ProfilerActivity.CPU]
+    batch = batch_of(work)
     with profile(activities=kinds) as profiler:
-        trained.step(work)
+        line = step_of(run, [batch])
         wait(device)
 
     def own_us(event: Any) -> float:
@@ -236,8 +182,8 @@ def profile(trained: Trained, work: Work, device: torch.device) -> None:
 
     events = sorted(profiler.key_averages(), key=own_us, reverse=True)
     total_us = sum(map(own_us, events)) or 1.0
-    say(f"the slowest of {total_us / 1000:.1f} ms of kernels in one step:")
-    for event in events[:18]:
+    say(f"the slowest of {total_us / 1000:.1f} ms of kernels in one step of {1000 * line['seconds']:.1f} ms:")
+    for event in events[:14]:
         say(f"  {own_us(event) / total_us:6.1%} {event.count:5d} x {event.key[:96]}")
 
 
@@ -277,24 +223,27 @@ class Bench:
         self.figures["product_tflops"] = rate
         say(f"  {rate:.3f} TFLOP/s" + (f" of {self.peak:.0f} in the datasheet" if self.peak else ""))
 
-    def steps(self, trained: Trained, tokens: int, works: Sequence[Work], how: How) -> None:
+    def steps(self, run: Run, tokens: int, works: Sequence[Work]) -> None:
         for work in works:
             lengths = sorted(geometry.tokens for geometry in work.pack.geometries)
             say(f"  a pack of {lengths}, {work.flops / 1e12:.4f} TFLOP")
-        if how.is_compiled:
-            torch._dynamo.reset()  # so that each size has graphs of its own, and none is for all sizes
-        found = measure(trained, works, how, self.asked, self.device)
-        if found is None:
-            return
-        if how.is_compiled:
+        torch._dynamo.reset()  # as runs of different sizes are different processes
+        level = RECOMPUTE.index(self.asked.recompute)
+        for packs in self.asked.packs:
+            found = measure(run, works, packs, self.asked.steps, level)
+            if found is not None:
+                level = int(found["recomputed"])
+                self.keep(found, f"{tokens}" if packs == 1 else f"{tokens}_by_{packs}", packs)
+        if self.asked.compile:
             say(f"  {compiled_counts()}")
-        found |= {"recomputed_share": how.share_recomputed, "compiled": float(how.is_compiled)}
+
+    def keep(self, found: Figures, name: str, packs: int) -> None:
         if "product_tflops" in self.figures:
             found["of_product"] = found["tflops"] / self.figures["product_tflops"]
         if self.peak:
             found["mfu"] = found["tflops"] / self.peak
-        self.figures |= {f"{name}_{tokens}": value for name, value in found.items()}
-        say("  " + described(found))
+        self.figures |= {f"{key}_{name}": value for key, value in found.items()}
+        say(f"  {packs} a step: {described(found)}")
 
 
 def described(found: Figures) -> str:
@@ -302,9 +251,9 @@ def described(found: Figures) -> str:
     product = f"{found['of_product']:.1%} of the measured product, " if "of_product" in found else ""
     return (
         f"{mfu}{product}{found['tflops']:.3f} TFLOP/s, "
-        f"{found['tokens_per_s']:.0f} tokens/s, {found['step_s']:.3f} s a step ({found['issued_share']:.0%} of it "
-        f"until all was issued), padding {found['padding_share']:.1%}, peak {found['peak_gb']:.1f} GB, "
-        f"{found['recomputed_share']:.0%} of the blocks worked out again, {found['until_warm_s']:.1f} s until warm"
+        f"{found['tokens_per_s']:.0f} tokens/s, {found['step_s']:.3f} s a step, "
+        f"padding {found['padding_share']:.1%}, peak {found['peak_gb']:.1f} GB, "
+        f"{RECOMPUTE[int(found['recomputed'])]} made again, {found['until_warm_s']:.1f} s until warm"
     )
 
 
@@ -346,14 +295,14 @@ def main() -> int:
         bench.part("kernels", partial(compare_kernels, config, of_size[0], device, bench.figures))
     largest = works[max(works)][0]
     bench.part("layouts", partial(compare_layouts, config, largest, device, bench.figures))
-    trained = bench.part("model", partial(Trained, config, device, dtype))
-    if isinstance(trained, Trained):
-        how = How(asked.compile)
-        for tokens, of_size in works.items():
-            bench.part(f"steps of {tokens} tokens", partial(bench.steps, trained, tokens, of_size, how))
-            release(trained, device)
-        if asked.profile:
-            bench.part("profile", partial(profile, trained, largest, device))
+    with tempfile.TemporaryDirectory() as folder:
+        run = bench.part("model", partial(begin_run, config, asked, device, Path(folder)))
+        if isinstance(run, Run):
+            for tokens, of_size in works.items():
+                bench.part(f"steps of {tokens} tokens", partial(bench.steps, run, tokens, of_size))
+                if asked.profile:
+                    bench.part(f"profile of {tokens} tokens", partial(profile, run, of_size[0], device))
+                release(run)
     return finished(bench)
 
 

@@ -10,42 +10,22 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.gpu_work import Figures, Work, say, seconds_of, short
-from trainer.model.attention import Kernel, Segments, attend, use_flash_attention_3
+from trainer.model.attention import NEWER_FLASH, Kernel, Segments, attend, use_flash
 from trainer.model.config import TransformerConfig
 from trainer.model.layouts import ATTENTIONS, layouts_of
 
-__all__ = ["FlashAttention3", "compare_kernels", "compare_layouts"]
+__all__ = ["compare_kernels", "compare_layouts"]
 
 ATTENTION_BACKWARD = 2.5  # times the forward pass, as those who write the kernels count (arXiv 2307.08691, 4.1)
-WRONG = 0.03  # relative difference of outputs in bfloat16 above which a kernel is not chosen
 
 
-def kernels() -> Iterator[tuple[str, Kernel, list[SDPBackend]]]:
-    yield "varlen FA2", "varlen", []
-    yield "sdpa flash, by segments", "sdpa", [SDPBackend.FLASH_ATTENTION]
-    yield "sdpa cuDNN, by segments", "sdpa", [SDPBackend.CUDNN_ATTENTION]
-    yield "sdpa as torch chooses, by segments", "sdpa", []
-    yield "varlen FA3", "varlen", []
-
-
-class FlashAttention3:
-    """Takes FA2's place in all of torch while it is on. Turning it on raises where it is not installed."""
-
-    is_on = False
-
-    @classmethod
-    def turn_on(cls) -> None:
-        if not use_flash_attention_3():
-            raise RuntimeError("its package is not installed, or not for this torch")
-        cls.is_on = True
-
-    @classmethod
-    def turn_off(cls) -> None:
-        if cls.is_on:
-            from torch.nn.attention import restore_flash_attention_impl
-
-            restore_flash_attention_impl()
-            cls.is_on = False
+def kernels() -> Iterator[tuple[str, Kernel, list[SDPBackend], str | None]]:
+    yield "varlen FA2", "varlen", [], None
+    yield "sdpa flash, by segments", "sdpa", [SDPBackend.FLASH_ATTENTION], None
+    yield "sdpa cuDNN, by segments", "sdpa", [SDPBackend.CUDNN_ATTENTION], None
+    yield "sdpa as torch chooses, by segments", "sdpa", [], None
+    for name in NEWER_FLASH:
+        yield f"varlen {name}", "varlen", [], name
 
 
 def attention_run(
@@ -68,19 +48,16 @@ def inputs_of(config: TransformerConfig, tokens: int, device: torch.device) -> t
 
 
 def compare_kernels(config: TransformerConfig, work: Work, device: torch.device, figures: Figures) -> None:
-    """TFLOP/s of each at the lengths of a real pack; the quickest that the model may call stays on."""
+    """TFLOP/s of each at the lengths of a real pack."""
     seen = work.pack.sample_segments
     qkv, grad = inputs_of(config, seen.tokens, device)
     squares = sum(length**2 for length in seen.lengths)
     flops = (1 + ATTENTION_BACKWARD) * 4 * squares * config.width
     say(f"attention, forward and backward, {seen.tokens} tokens, segments of {sorted(filter(None, seen.lengths))}")
-    FlashAttention3.turn_off()
-    rates: dict[str, float] = {}
     reference: tuple[Tensor, ...] = ()
-    for name, kernel, backends in kernels():
+    for name, kernel, backends, flash in kernels():
         try:
-            if name.endswith("FA3"):
-                FlashAttention3.turn_on()
+            use_flash(flash)
             run = partial(attention_run, qkv, seen, grad, kernel, backends)
             found = tuple(x.detach() for x in run())
             reference = reference or found
@@ -88,21 +65,9 @@ def compare_kernels(config: TransformerConfig, work: Work, device: torch.device,
             rate = flops / seconds_of(run, device, 10 if device.type == "cuda" else 2) / 1e12
             say(f"  {name:36s} {rate:8.3f} TFLOP/s, {off:.1e} from the first of these")
             figures[f"attention_tflops_{slug(name)}_{seen.tokens}"] = rate
-            if off < WRONG:
-                rates[name] = rate
         except Exception as error:
             say(f"  {name:36s} did not run: {short(error)}")
-    choose(rates)
-
-
-def choose(rates: dict[str, float]) -> None:
-    """Leave the quicker varlen kernel on: it is the one that the model calls."""
-    varlen = {name: rate for name, rate in rates.items() if name.startswith("varlen")}
-    best = max(varlen, key=lambda name: varlen[name], default="none")
-    quickest = max(rates, key=lambda name: rates[name], default="none")
-    say(f"  the quickest is {quickest}; the quickest that the model may call is {best}")
-    if best != "varlen FA3":
-        FlashAttention3.turn_off()
+    use_flash(None)
 
 
 def slug(name: str) -> str:

@@ -274,7 +274,11 @@ def transformer_estimate(options: TrainOptions, work: TransformerWork, plans: Pl
     is_shared = options.train.parallel == "shard" or (options.train.parallel == "auto" and torch.cuda.is_available())
     shards = options.workers if is_shared else 1
     budget = options.packs.budget_tokens
-    return estimate(work.trained.transformer, options.train, parameters, grids, budget, WORDS_ASSUMED, shards)
+    is_compiled = options.train.compile and torch.cuda.is_available()
+    transformer = work.trained.transformer
+    return estimate(
+        transformer, options.train, parameters, grids, budget, WORDS_ASSUMED, shards, is_compiled=is_compiled
+    )
 
 
 def told(need: Estimate, options: TrainOptions) -> str:

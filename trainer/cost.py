@@ -12,7 +12,7 @@ from fractions import Fraction
 from math import prod
 
 from trainer.geometry import Asked, Geometry
-from trainer.model.config import TransformerConfig, parameters_of
+from trainer.model.config import Recompute, TransformerConfig, parameters_of
 from trainer.model.layouts import Attention, Grid, Window
 from trainer.sampling import SamplingConfig
 
@@ -32,8 +32,9 @@ BACKWARD = 2  # times the forward pass: by the inputs and by the weights
 TRAINING_BYTES = 16  # of a parameter: itself, its gradient and two moments, in float32
 HALF_BYTES, FLOAT_BYTES = 2, 4
 # Numbers of a token that a block's backward pass needs, in widths, and its MLP's, where nothing is compiled: counted in
-# a test. Norms and positions are worked out in float32, which counts twice. Compiled blocks keep about half.
-SAVED_WIDTHS, SAVED_MLPS = 36, 2
+# a test. Norms and positions are worked out in float32, which counts twice.
+SAVED: dict[Recompute, tuple[int, int]] = {"nothing": (36, 2), "elementwise": (11, 1), "most": (3, 0)}
+SAVED_COMPILED = (20, 2)  # in place of the first
 AT_ONCE_WIDTHS, AT_ONCE_MLPS = 12, 2  # of a block that is only run forward; `benchmarks.reports` measures it
 PATH_PATCHES = 6  # float32 patches of a path: noise, what is known, where it is, velocities
 
@@ -104,13 +105,18 @@ def step_flops(config: TransformerConfig, grids: Sequence[Grid], words: Sequence
     return (1 + BACKWARD) * forward_flops(config, grids, words)
 
 
-def training_bytes(config: TransformerConfig, tokens: int, *, recomputes: bool, shards: int = 1) -> float:
+def training_bytes(
+    config: TransformerConfig, tokens: int, *, recompute: Recompute, is_compiled: bool = False, shards: int = 1
+) -> float:
     """Weights, gradients and moments of one of so many GPUs that share them, and activations of a pack in half
-    precision."""
-    block = HALF_BYTES * tokens * (SAVED_WIDTHS * config.width + SAVED_MLPS * config.mlp_width)
-    inputs = HALF_BYTES * tokens * config.width * config.depth
-    activations = inputs + block if recomputes else config.depth * block
-    return TRAINING_BYTES * parameters_of(config) / shards + activations
+    precision: those that are kept, and all of the one block whose are made again."""
+    everything = SAVED_COMPILED if is_compiled else SAVED["nothing"]
+    kept, all_of_one = (
+        HALF_BYTES * tokens * (widths * config.width + mlps * config.mlp_width)
+        for widths, mlps in (everything if recompute == "nothing" else SAVED[recompute], everything)
+    )
+    again = 0 if recompute == "nothing" else all_of_one
+    return TRAINING_BYTES * parameters_of(config) / shards + config.depth * kept + again
 
 
 def sampling_bytes(config: TransformerConfig, tokens: int, number_bytes: int = HALF_BYTES) -> float:
@@ -162,5 +168,5 @@ def cost_of(
         sampling_flops=forward * asks * guided,
         sampling_bytes=HALF_BYTES * parameters_of(config) + sampling_bytes(config, tokens),
         step_flops=(1 + BACKWARD) * forward,
-        training_bytes=training_bytes(config, tokens, recomputes=True),
+        training_bytes=training_bytes(config, tokens, recompute="most"),
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +17,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import varlen
 
 import trainer.model
-from trainer.model.attention import Kernel, Segments, attend, kernel_for, use_flash_attention_3
+from tests.flash_on_cpu import flash_on_cpu
+from trainer.model import attention
+from trainer.model.attention import Kernel, Segments, attend, kernel_for, use_newest_flash
 
 HEADS, WIDTH = 2, 4
 Lengths = list[tuple[int, int]]
@@ -158,7 +162,9 @@ def test_norms_in_float32_do_not_change_the_kernel(monkeypatch: pytest.MonkeyPat
     with FakeTensorMode():
         q, k, v = (torch.empty(3, 2, 8, device="cuda", dtype=d) for d in (torch.float32, torch.float32, torch.bfloat16))
         given_to = []
-        monkeypatch.setattr(varlen, "varlen_attn", lambda *args, **_: given_to.append([x.dtype for x in args[:3]]) or q)
+        monkeypatch.setattr(
+            attention, "varlen_attn", lambda *args, **_: given_to.append([x.dtype for x in args[:3]]) or q
+        )
         attend(q, k, v, *segments_of([(3, 3)]))
     assert given_to == [[torch.bfloat16] * 3]
 
@@ -176,7 +182,7 @@ def test_the_varlen_kernel_is_called_as_this_release_of_torch_has_it(monkeypatch
         assert said["scale"] is None
         return said["query"] + 1
 
-    monkeypatch.setattr(varlen, "varlen_attn", kernel)
+    monkeypatch.setattr(attention, "varlen_attn", kernel)
     q, k, v = drawn([(3, 1), (2, 4)])
     found = attend(q, k, v, Segments.of([3, 2], longest=7), Segments.of([1, 4]), "varlen")
     assert torch.equal(found, q + 1)
@@ -213,14 +219,65 @@ def test_both_kernels_give_the_same(lengths: Sequence[tuple[int, int]], longest:
     assert kernel_for(found["sdpa"][0]) == "varlen"
 
 
-def test_flash_attention_3_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    activated: list[str] = []
-    monkeypatch.setattr(torch.nn.attention, "activate_flash_attention_impl", activated.append)
-    assert use_flash_attention_3()
-    assert activated == ["FA3"]
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """What is raised, or changed in attention's results, where a package is taken; by its name. None is installed."""
+    behaviour: dict[str, Any] = {}
+    taken: list[str | None] = [None]
+    package = {"FA3": "flash_attn_interface", "FA4": "flash_attn"}
 
-    def missing(name: str) -> None:
-        raise ModuleNotFoundError(name)
+    def take(name: str) -> None:
+        found = behaviour.get(name, ModuleNotFoundError(f"No module named {package[name]!r}", name=package[name]))
+        if isinstance(found, Exception):
+            raise found
+        taken[0] = name
 
-    monkeypatch.setattr(torch.nn.attention, "activate_flash_attention_impl", missing)
-    assert not use_flash_attention_3()
+    def put_back(_raise_warn: bool) -> None:
+        taken[0] = None
+
+    def kernel(*args: Any, **options: Any) -> Any:
+        result = genuine(*args, **options)
+        return behaviour[taken[0]](result) if taken[0] else result
+
+    genuine = varlen.varlen_attn
+    monkeypatch.setattr(torch.nn.attention, "activate_flash_attention_impl", take)
+    monkeypatch.setattr(torch.nn.attention, "restore_flash_attention_impl", put_back)
+    monkeypatch.setattr(attention, "varlen_attn", kernel)
+    with flash_on_cpu(monkeypatch):
+        yield behaviour
+
+
+def same(result: Tensor) -> Tensor:
+    return result
+
+
+def test_torchs_own_kernel_is_used_where_no_other_is_installed(installed: dict[str, Any]) -> None:
+    with warnings.catch_warnings(action="error"):
+        assert use_newest_flash("cpu", 64) == "FA2"
+
+
+@pytest.mark.parametrize(("there", "used"), [({"FA3"}, "FA3"), ({"FA4"}, "FA4"), ({"FA3", "FA4"}, "FA3")])
+def test_a_newer_kernel_is_used_where_it_is_installed(installed: dict[str, Any], there: set[str], used: str) -> None:
+    installed |= dict.fromkeys(there, same)
+    with warnings.catch_warnings(action="error"):
+        assert use_newest_flash("cpu", 64) == used
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [
+        (lambda result: result * 1.1, "differs from other kernels by 0.1"),
+        (lambda result: result * torch.nan, "differs from other kernels by nan"),
+        (RuntimeError("Module 'flash_attn_interface' does not expose FA3 kernels"), "does not expose FA3"),
+        (ModuleNotFoundError("No module named 'cutlass'", name="cutlass"), "FA3 is installed without cutlass"),
+    ],
+)
+def test_a_newer_kernel_that_does_not_work_is_said_and_not_used(
+    installed: dict[str, Any], behaviour: object, said: str
+) -> None:
+    installed["FA3"] = behaviour
+    with pytest.warns(UserWarning, match=said):
+        assert use_newest_flash("cpu", 64) == "FA2"
+    installed["FA4"] = same
+    with pytest.warns(UserWarning, match=said):
+        assert use_newest_flash("cpu", 64) == "FA4"

@@ -10,10 +10,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from jobs.cost import Options, table
+from tests.flash_on_cpu import flash_on_cpu
 from trainer.cost import REPORTS, cost_of, forward_flops, squares_of, step_flops, training_bytes
 from trainer.flow import rows_of_times
 from trainer.geometry import Asked, Geometry
-from trainer.model.config import PRESETS
+from trainer.model.config import PRESETS, Recompute
 from trainer.model.layouts import ATTENTIONS, layouts_of
 from trainer.model.pack import Sample, make_pack
 from trainer.model.text import texts_of
@@ -62,9 +63,13 @@ def test_operations_are_those_that_torch_counts(attention):
     assert both == pytest.approx(step_flops(config, [geometry.grid], words), rel=0.02)
 
 
-def saved_bytes(config, geometry):
+def saved_bytes(config, geometry, recompute: Recompute = "nothing", backend=None):
     """Of what the backward pass needs, weights left out, each storage once."""
+    torch.compiler.reset()
     model = DiffusionTransformer(config).bfloat16()
+    model.recompute(recompute)
+    for block in model.blocks if backend else ():
+        block.compile(backend=backend)
     latent = torch.randn(config.latent_channels, *geometry.latent_size, dtype=torch.bfloat16)
     pack = make_pack([Sample(latent, geometry)], config)
     with torch.no_grad():
@@ -85,9 +90,21 @@ def test_activations_are_those_that_are_saved():
     geometry = Geometry(17, 128, 128, Fraction(24), SMALL.compression)
     shallow, deep = (replace(PRESETS["10m"], depth=depth) for depth in (2, 6))
     measured = saved_bytes(deep, geometry) - saved_bytes(shallow, geometry)
-    planned = [training_bytes(c, geometry.tokens, recomputes=False) for c in (deep, shallow)]
+    planned = [training_bytes(c, geometry.tokens, recompute="nothing") for c in (deep, shallow)]
     weights = 16 * sum(p.numel() for p in DiffusionTransformer(shallow).blocks.parameters()) * 2
     assert measured == pytest.approx(planned[0] - planned[1] - weights, rel=0.1)
+
+
+@pytest.mark.parametrize("recompute", ["nothing", "elementwise", "most"])
+def test_compiled_blocks_keep_what_is_planned(recompute, monkeypatch):
+    """By what torch's compiler decides to keep, which is the same on a GPU."""
+    geometry = Geometry(17, 128, 128, Fraction(24), SMALL.compression)
+    shallow, deep = (replace(PRESETS["10m"], depth=depth) for depth in (1, 3))
+    with flash_on_cpu(monkeypatch):
+        found = [saved_bytes(c, geometry, recompute, "aot_eager_decomp_partition") for c in (deep, shallow)]
+    planned = [training_bytes(c, geometry.tokens, recompute=recompute, is_compiled=True) for c in (deep, shallow)]
+    weights = 16 * sum(p.numel() for p in DiffusionTransformer(shallow).blocks.parameters()) * 2
+    assert found[0] - found[1] == pytest.approx(planned[0] - planned[1] - weights, rel=0.15)
 
 
 def test_a_sample_costs_its_asks():

@@ -54,3 +54,12 @@ def test_the_same_tensor_twice_is_right_both_times():
 @pytest.mark.parametrize("nothing", [None, Batch("", (), {})])
 def test_nothing_is_no_trouble(nothing: object):
     assert received(nothing) == nothing
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: memory is pinned for one")
+def test_what_a_gpu_fetches_by_itself():
+    pinned = Sent.of(Batch("a", tuple(TENSORS), {})).pin_memory().received()
+    for was, found in zip(TENSORS, pinned.parts, strict=True):
+        assert found.is_pinned() or not found.numel()
+        assert torch.equal(was, found)

@@ -132,11 +132,11 @@ def test_a_rank_of_nothing_is_refused() -> None:
 
 def test_more_tokens_and_steps_cost_more() -> None:
     config = TrainConfig()
-    few = estimate(TINY, config, 5000, [[(2, 2, 2)]], 64, 10, 1)
-    many = estimate(TINY, config, 5000, [[(2, 2, 2)]] * 2, 128, 10, 1)
+    few = estimate(TINY, config, 5000, [[(2, 2, 2)]], 64, 10, 1, is_compiled=False)
+    many = estimate(TINY, config, 5000, [[(2, 2, 2)]] * 2, 128, 10, 1, is_compiled=False)
     assert many.step_flops == 2 * few.step_flops
     assert many.memory_bytes > few.memory_bytes
-    assert estimate(TINY, config, 5000, [[(2, 2, 2)]], 64, 10, 4).memory_bytes < few.memory_bytes
+    assert estimate(TINY, config, 5000, [[(2, 2, 2)]], 64, 10, 4, is_compiled=False).memory_bytes < few.memory_bytes
     assert few.seconds(10, 1e9) == pytest.approx(10 * few.step_flops / 0.4e9)
     assert matmul_flops("cpu", torch.float32) > 1e8
 

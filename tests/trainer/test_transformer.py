@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch._dynamo.utils import counters
+from torch.utils.flop_counter import FlopCounterMode
 
+from tests.flash_on_cpu import flash_on_cpu
 from tests.tiny_transformers import geometry_of, predicted, samples_of, tiny, woken
 from trainer.flow import rows_of_times
+from trainer.model.config import Recompute
 from trainer.model.layouts import ATTENTIONS, Attention
 from trainer.model.pack import Sample, make_pack, unpatched
 from trainer.model.rotary import apply_rotary
@@ -254,28 +258,64 @@ def test_a_new_model_learns_in_all_of_its_parts() -> None:
     assert not still
 
 
+def products(samples: Sequence[Sample], model: DiffusionTransformer) -> tuple[dict[str, Tensor], float]:
+    """Gradients of a training step, and the operations of its matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        _found, gradients = run(model, range(4), samples)
+    return gradients, counter.get_total_flops()
+
+
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_what_is_recomputed_has_the_same_gradients(attention: Attention) -> None:
+def test_what_is_made_again_has_the_same_gradients(attention: Attention, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And products are made again where most is, attention never."""
     model = woken(tiny(attention=attention))
     samples = samples_of(GRIDS, model.config, KNOWN)
-    calls: list[nn.Module] = []
-    for block in model.blocks:
-        block.register_forward_pre_hook(lambda module, _: calls.append(module))
-    kept, gradients = run(model, range(4), samples)
-    assert len(calls) == model.config.depth
-    model.recomputes = True
-    calls.clear()
-    again, again_gradients = run(model, range(4), samples)
-    assert len(calls) == 2 * model.config.depth
-    for x, y in zip(kept, again, strict=True):
-        assert torch.equal(x, y)
-    for name, gradient in gradients.items():
-        assert torch.equal(gradient, again_gradients[name])
-    model.eval()
-    calls.clear()
-    with torch.no_grad():
-        predicted(model, samples, TEXTS, TIMES)
-    assert len(calls) == model.config.depth
+    with flash_on_cpu(monkeypatch) as calls:
+        kept, flops = products(samples, model)
+        attentions = calls.forward
+        for what in ("elementwise", "most"):
+            model.recompute(what)
+            calls.forward = 0
+            again, flops_again = products(samples, model)
+            assert calls.forward == attentions
+            assert flops_again == flops if what == "elementwise" else flops * 1.1 < flops_again < flops * 4 / 3
+            for name, gradient in kept.items():
+                assert torch.equal(gradient, again[name]), name
+
+
+@pytest.mark.parametrize(
+    ("attention", "what"),
+    [
+        ("full", "nothing"),
+        ("full", "elementwise"),
+        ("full", "most"),
+        ("factorised", "nothing"),
+        ("windowed", "nothing"),
+    ],
+)
+def test_a_block_is_compiled_in_one_piece_and_seldom(
+    attention: Attention, what: Recompute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: no call that the compiler cannot follow, and no code of its own for packs of other lengths."""
+    torch.compiler.reset()
+    counters.clear()
+    model = woken(tiny(attention=attention, depth=4))
+    model.recompute(what)
+    packs = [GRIDS, GRIDS[:2], [(4, 2, 4), (2, 3, 3), (5, 2, 2)], [(2, 5, 4)] * 3]
+    with flash_on_cpu(monkeypatch) as calls:
+        for block in model.blocks:
+            block.compile(backend="aot_eager")
+        for grids in packs:
+            samples = samples_of(grids, model.config, [None] * len(grids))
+            calls.forward = 0
+            texts = TEXTS[: len(grids)]
+            out, _ = predicted(model, samples, texts, TIMES[: len(grids)], budget=130)
+            out.square().sum().backward()
+            assert calls.forward == calls.backward == 2 * 4 + 1  # and the text encoder's
+            calls.backward = 0
+    assert not counters["graph_break"]
+    turns = 1 if attention == "full" else 2
+    assert counters["stats"]["unique_graphs"] <= 3 * turns, "for a first pack, all others, and tokens in order"
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)

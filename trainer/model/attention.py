@@ -5,7 +5,7 @@ L tokens of all segments (queries), M tokens of all segments (keys), N segments,
 
 from __future__ import annotations
 
-import importlib.util
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
@@ -15,15 +15,29 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
 
-__all__ = ["Kernel", "Segments", "attend", "kernel_for", "use_flash_attention_3"]
+__all__ = ["NEWER_FLASH", "OPERATORS", "Kernel", "Segments", "attend", "kernel_for", "use_flash", "use_newest_flash"]
 
 Kernel = Literal["varlen", "sdpa"]
 """`varlen`: one call of torch's varlen_attn, CUDA with bf16 or fp16 only. `sdpa`: one call for each run of segments of
 the same lengths; anywhere, and compared with the other in a test."""
 
 
+NEWER_FLASH = ("FA3", "FA4")
+"""FlashAttention's later generations, made for Hopper and Blackwell; torch has the second and takes these, where their
+packages are installed. The quicker on Hopper is first."""
 MOST_HEAD_WIDTH = 256
+TRIED_LENGTHS = (200, 56)
+OPERATORS = (
+    torch.ops.torch_attn._varlen_attn.default,
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+)
+"""What attention is to torch, whichever kernel does it: so that what it gave can be kept."""
+WRONG = 0.03  # relative difference in bfloat16 above which a kernel does something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +76,55 @@ def kernel_for(q_LHK: Tensor) -> Kernel:
     width = q_LHK.shape[-1]
     is_half = q_LHK.dtype in (torch.bfloat16, torch.float16)
     can = q_LHK.is_cuda and is_half and width % 8 == 0 and width <= MOST_HEAD_WIDTH
-    return "varlen" if can and importlib.util.find_spec("torch.nn.attention.varlen") is not None else "sdpa"
+    return "varlen" if can else "sdpa"
 
 
-def use_flash_attention_3() -> bool:
-    """From now on in this process `varlen` is FlashAttention 3, about twice as fast on Hopper, where its package is
-    installed; whether it is."""
-    try:
-        from torch.nn.attention import activate_flash_attention_impl
+def use_newest_flash(device: torch.device | str, head_width: int) -> str:
+    """From now on in this process `varlen` is FlashAttention 3 or 4 where one's package is installed, and works here
+    for heads of this width, forward and backward; else torch's own, the second. Returns which.
 
-        activate_flash_attention_impl("FA3")
-    except (ImportError, RuntimeError, ValueError):
-        return False
-    return True
+    Warns where a package is installed and does not work: it may be of another release than torch calls.
+    """
+    use_flash(None)
+    for name in NEWER_FLASH:
+        try:
+            use_flash(name)
+            _try_flash(device, head_width)
+        except ModuleNotFoundError as error:
+            if not (error.name or "").startswith("flash_attn"):
+                warnings.warn(f"{name} is installed without {error.name}, so it is not used", stacklevel=2)
+        except Exception as error:  # kernels of others, which are compiled as they are called: anything can be raised
+            warnings.warn(f"{name} is installed and does not work here, so it is not used: {error!r}", stacklevel=2)
+        else:
+            return name
+        use_flash(None)
+    return "FA2"
+
+
+def use_flash(name: str | None) -> None:
+    """One of `NEWER_FLASH` in place of torch's own, or this again. Raises ModuleNotFoundError where it is not
+    installed."""
+    from torch.nn.attention import activate_flash_attention_impl, restore_flash_attention_impl
+
+    if name is None:
+        restore_flash_attention_impl(_raise_warn=False)
+    else:
+        activate_flash_attention_impl(name)
+
+
+def _try_flash(device: torch.device | str, head_width: int) -> None:
+    segments = Segments.of(TRIED_LENGTHS).to(device)
+    shape = (segments.tokens, 2, head_width)
+    inputs = [torch.randn(shape, device=device, dtype=torch.bfloat16).requires_grad_() for _ in range(3)]
+    found: list[list[Tensor]] = []
+    kernels: tuple[Kernel, Kernel] = ("varlen", "sdpa")
+    for kernel in kernels:
+        result = attend(inputs[0], inputs[1], inputs[2], segments, segments, kernel)
+        found.append([result, *torch.autograd.grad(result.float().square().sum(), inputs)])
+    for x, y in zip(*found, strict=True):
+        off = float((x - y).detach().norm() / y.detach().norm())
+        if not off < WRONG:  # nor is a number that is none
+            raise ValueError(f"differs from other kernels by {off:.2g}")
 
 
 def attend(
@@ -93,8 +143,6 @@ def attend(
     assert queries.cu.shape == keys.cu.shape, f"{len(queries.cu) - 1} segments of queries, {len(keys.cu) - 1} of keys"
     q_LHK, k_MHK = q_LHK.to(v_MHK.dtype), k_MHK.to(v_MHK.dtype)  # autocast on CUDA leaves norms in float32
     if (kernel or kernel_for(q_LHK)) == "varlen":
-        from torch.nn.attention.varlen import varlen_attn
-
         # By keyword: what stands at this place, and what is meant without it, has changed between releases.
         result = varlen_attn(
             q_LHK, k_MHK, v_MHK, queries.cu, keys.cu, queries.longest, keys.longest, window_size=(-1, -1)

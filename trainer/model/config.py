@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Literal
 
 from trainer.geometry import Compression
 from trainer.model.layouts import ATTENTIONS, Attention, Window
 from trainer.model.rotary import RotaryConfig
 
-__all__ = ["PRESETS", "TransformerConfig", "parameters_of", "preset"]
+__all__ = ["PRESETS", "Recompute", "TransformerConfig", "parameters_of", "preset"]
+
+Recompute = Literal["nothing", "elementwise", "most"]
+"""Of a block's activations, what the backward pass makes again: norms, gates, rotations and the MLP's middle, to halve
+their memory; or all but what attention gave, for an eighth of their memory."""
 
 
 @dataclass(frozen=True, slots=True)

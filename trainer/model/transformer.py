@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import log
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from trainer.model.attention import Segments, attend
-from trainer.model.config import TransformerConfig
+from trainer.model.attention import OPERATORS, Segments, attend
+from trainer.model.config import Recompute, TransformerConfig
 from trainer.model.context import Context, own_heads, to_heads, to_tokens
 from trainer.model.layouts import Layout
 from trainer.model.modulation import add_gated, modulate
@@ -31,6 +33,7 @@ from trainer.model.text import ByteEncoder, ByteEncoderConfig, Texts
 __all__ = ["DiffusionTransformer", "TextTokens"]
 
 TIME_WAVES, TIME_PERIOD, TIME_SCALE = 256, 10_000.0, 1000.0
+PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,6 @@ class DiffusionTransformer(nn.Module):
         self.last_norm = nn.RMSNorm(width, elementwise_affine=False)
         self.last_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
         self.leave = nn.Linear(width, config.patch_numbers)
-        self.recomputes = False  # activations of blocks in the backward pass, to save memory
         self._start()
 
     def _start(self) -> None:
@@ -94,6 +96,12 @@ class DiffusionTransformer(nn.Module):
             if isinstance(module, SelfAttention | CrossAttention):
                 module.context = context
 
+    def recompute(self, what: Recompute) -> None:
+        """From now on the backward pass makes these activations of blocks again."""
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.recomputes = what
+
     def read(self, texts: Texts) -> TextTokens:
         """Texts of a pack by the encoder that is trained along; the last must be the padding's, empty. They may be on
         any device."""
@@ -110,11 +118,7 @@ class DiffusionTransformer(nn.Module):
         x_LD = self.enter(x_LP)
         for number, block in enumerate(self.blocks):
             layout = pack.layouts[number % len(pack.layouts)]
-            rest = (shared_R6D, text_WD, text.segments, layout, pack)
-            if self.recomputes and self.training:
-                x_LD = checkpoint(block, x_LD, *rest, use_reentrant=False)
-            else:
-                x_LD = block(x_LD, *rest)
+            x_LD = block(x_LD, shared_R6D, text_WD, text.segments, layout, pack)
         scale_RD, shift_RD = self.last_modulation(time_RD).chunk(2, dim=-1)
         return self.leave(modulate(self.last_norm(x_LD), scale_RD, shift_RD, pack.row_L))
 
@@ -143,8 +147,18 @@ class Block(nn.Module):
             nn.Linear(width, config.mlp_width), nn.GELU(approximate="tanh"), nn.Linear(config.mlp_width, width)
         )
         self.own_modulation = nn.Parameter(torch.zeros(6, width))
+        self.recomputes: Recompute = "nothing"
 
-    def forward(
+    def forward(self, x_LD: Tensor, *rest: Any) -> Tensor:
+        if self.recomputes == "nothing" or not self.training:
+            return self._forward(x_LD, *rest)
+        kept = OPERATORS if self.recomputes == "most" else (*OPERATORS, *PRODUCTS)
+        contexts = partial(create_selective_checkpoint_contexts, list(kept))
+        # In here and not around the block, so that the compiler sees it.
+        run = partial(checkpoint, use_reentrant=False, context_fn=contexts)
+        return run(lambda x_LD: self._forward(x_LD, *rest), x_LD)  # pyright: ignore[reportReturnType]
+
+    def _forward(
         self,
         x_LD: Tensor,
         shared_6RD: Tensor,

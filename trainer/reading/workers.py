@@ -70,6 +70,7 @@ def _from_workers(
         num_workers=workers,
         prefetch_factor=ahead,
         multiprocessing_context="spawn",
+        pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # not the trainer's, of which a number would be taken
     )
     waiting = iter(loader)

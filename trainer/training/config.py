@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from math import cos, inf, pi
 from typing import Literal
 
+from trainer.model.config import Recompute
+
 __all__ = ["TrainConfig", "learning_rate_at"]
 
 OptimizerName = Literal["adamw", "muon"]
@@ -35,7 +37,8 @@ class TrainConfig:
         parallel: replicate holds all weights in each process, shard a part (FSDP2); auto shards where GPUs are several.
         context_parallel: Processes that share each pack's tokens, by heads in attention; the others share the packs.
         compile: Blocks by torch.compile, on a GPU.
-        recompute: Activations of blocks again in the backward pass, to save memory.
+        recompute: Activations of blocks that are made again in the backward pass, to save memory: elementwise halves
+            them and costs little; most keeps an eighth, all that attention gave, and costs a fifth.
         seed: Of weights, plans and all that is drawn.
         checkpoint_steps: A checkpoint is written after so many steps, beside the training.
         keep_checkpoints: The newest so many stay.
@@ -58,7 +61,7 @@ class TrainConfig:
     parallel: Parallel = "auto"
     context_parallel: int = 1
     compile: bool = True
-    recompute: bool = False
+    recompute: Recompute = "nothing"
     seed: int = 0
     checkpoint_steps: int = 500
     keep_checkpoints: int = 2

@@ -50,12 +50,14 @@ def estimate(
     budget_tokens: int,
     words: int,
     shards: int,
+    *,
+    is_compiled: bool,
 ) -> Estimate:
     """Of a run whose steps have slots like these; `parameters` of the transformer and what is trained with it."""
     flops = sum(step_flops(transformer, grids, [words] * len(grids)) for grids in slots)
     share = budget_tokens // config.context_parallel
     extra = parameters - parameters_of(transformer)
-    memory = training_bytes(transformer, share, recomputes=config.recompute, shards=shards)
+    memory = training_bytes(transformer, share, recompute=config.recompute, is_compiled=is_compiled, shards=shards)
     memory += (AVERAGE_BYTES * parameters + TRAINING_BYTES * max(0, extra)) / shards
     return Estimate(parameters, memory, disk_bytes(parameters, config), flops)
 

@@ -172,10 +172,12 @@ def descend(run: Run, step: int) -> tuple[float, str]:
     config, weights = run.training.config, list(trained_parameters(run.learner.module).values())
     if not is_sharded(config, run.crew):
         run.crew.add_gradients(weights)
-    norm = nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
-    length = float(whole(norm))
+    norm = whole(nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None]))
+    length = float(norm)
     verdict = run.guard.judge(length)
     if verdict == "taken":
+        if length > config.max_grad_norm:  # else all gradients would be multiplied by 1
+            nn.utils.clip_grads_with_norm_(weights, config.max_grad_norm, norm)
         for group in run.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, config)
         run.optimizer.step()

@@ -11,7 +11,6 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-from trainer.model.attention import use_flash_attention_3
 from trainer.training.config import Precision, TrainConfig
 from trainer.training.crew import Crew
 
@@ -30,8 +29,6 @@ def is_narrow(precision: Precision, crew: Crew) -> bool:
 
 def prepare(module: nn.Module, blocks: Sequence[nn.Module], config: TrainConfig, crew: Crew) -> None:
     """On its device, with blocks compiled and weights shared out where that is asked for. Changes the module."""
-    if crew.device != "cpu":
-        use_flash_attention_3()  # where its package is; else torch's own kernel
     if not is_sharded(config, crew):
         module.to(crew.device)  # else part by part, as they are shared out: the whole may not fit
     if config.compile and crew.device != "cpu":

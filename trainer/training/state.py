@@ -34,8 +34,8 @@ def make_optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    is_on_cpu = all(p.device.type == "cpu" for p in parameters)  # where torch would take each weight by itself
-    return torch.optim.AdamW(groups, config.learning_rate, (config.beta1, config.beta2), fused=is_on_cpu or None)
+    # Fused, each weight and its moments are read and written once.
+    return torch.optim.AdamW(groups, config.learning_rate, (config.beta1, config.beta2), fused=True)
 
 
 def begin_moments(optimizer: torch.optim.Optimizer) -> None:
@@ -49,7 +49,7 @@ def begin_moments(optimizer: torch.optim.Optimizer) -> None:
                     state["square"] = torch.zeros_like(weight)
                     state["steps"] = torch.zeros((), dtype=torch.float64)
             else:
-                state["step"] = torch.zeros(())
+                state["step"] = torch.zeros((), device=weight.device)
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trainer.cost import step_flops
 from trainer.flow import FlowConfig, draw_times, flow_loss, noised, rows_of_times
 from trainer.latents import LatentSpace
+from trainer.model.attention import use_newest_flash
 from trainer.model.context import Context, part_of
 from trainer.model.pack import Pack, patches_of
 from trainer.model.text import Texts
@@ -56,7 +57,8 @@ class TransformerLearner:
         """`space` is needed where pixels are read."""
         self.module = Denoiser(model)
         self._flow, self._space, self._config, self._crew, self._context = flow, space, config, crew, context
-        model.recomputes = config.recompute
+        model.recompute(config.recompute)
+        self.flash = "none" if crew.device == "cpu" else use_newest_flash(crew.device, model.config.head_width)
         model.share_context(context)
 
     @property
@@ -87,8 +89,8 @@ class TransformerLearner:
         pack = self._with_latents(batch).to(crew.device)
         tokens_N = torch.tensor([geometry.tokens for geometry in pack.geometries])
         times_N = draw_times(batch.normal_N, tokens_N, flow)
-        times_R = rows_of_times(times_N).to(crew.device)
-        pack, noise_LP = part_of(pack, batch.noise_LP.to(crew.device), self._context)
+        times_R = rows_of_times(times_N).to(crew.device, non_blocking=True)
+        pack, noise_LP = part_of(pack, batch.noise_LP.to(crew.device, non_blocking=True), self._context)
         times_L = times_R[pack.row_L]
         x_LP = noised(pack.latents_LP, noise_LP, times_L)
         with cast(self._config, crew):
@@ -108,7 +110,7 @@ class TransformerLearner:
         assert self._space is not None, "pixels without a compression network"
         parts = []
         for pixels_CTHW in batch.pixels:
-            x_CTHW = pixels_CTHW.to(self._crew.device).float() / 127.5 - 1
+            x_CTHW = pixels_CTHW.to(self._crew.device, non_blocking=True).float() / 127.5 - 1
             parts.append(patches_of(self._space.encode(x_CTHW[None])[0].float(), self.model.config.compression))
         made_LP = torch.cat(parts)
         padding_LP = torch.zeros(batch.pack.padding, made_LP.shape[1], device=made_LP.device)

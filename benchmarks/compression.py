@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.figures import finish
@@ -34,7 +34,10 @@ from trainer.network.compression import CompressionNetwork, fit_latent_statistic
 from trainer.network.config import PRESETS, NetworkConfig
 from trainer.network.losses import LossWeights, Reconstruction
 from trainer.network.muon import Muon
-from trainer.network.training import Precision, train_step
+from trainer.reading.batch import CropBatch
+from trainer.training.config import Precision, TrainConfig
+from trainer.training.crew import ALONE
+from trainer.training.network_learner import NetworkLearner
 
 TO_REACH_DB = 28.0
 VALIDATION_SEED, HELD_OUT_SEED = 10_000_000, 20_000_000
@@ -179,10 +182,11 @@ def trained(config: NetworkConfig, options: Options) -> tuple[CompressionNetwork
     """A network from random weights, trained for the asked time, the clips that it saw last, and the steps taken."""
     began_s, length_s = time.monotonic(), 60 * options.minutes
     torch.manual_seed(options.seed)
-    generator, random = torch.Generator().manual_seed(options.seed), np.random.default_rng(options.seed)
+    random = np.random.default_rng(options.seed)
     network = CompressionNetwork(config)
     optimizer = Muon(network.parameters(), options.learning_rate)
-    weights = LossWeights(options.reconstruction)
+    train = TrainConfig(precision=options.precision, seed=options.seed)
+    learner = NetworkLearner(network, LossWeights(options.reconstruction), train, ALONE)
     fresh = footage(options.seed * SEED_STEP, SEED_STEP)
     pool = list(itertools.islice(fresh, POOL_CLIPS))
     validation = [tensor_of(clip, config) for clip in footage(VALIDATION_SEED, VALIDATION_CLIPS)]
@@ -202,10 +206,13 @@ def trained(config: NetworkConfig, options: Options) -> tuple[CompressionNetwork
             group["lr"] = options.learning_rate * min(share / WARM_UP_SHARE, (1 - share) / (1 - WARM_UP_SHARE))
         for clip in itertools.islice(fresh, NEW_CLIPS_A_STEP):
             pool[int(random.integers(len(pool)))] = clip
-        batch = network_range(crops(pool, config, random))
-        figures = train_step(network, optimizer, batch, weights, generator, precision=options.precision)
+        loss = learner.loss(CropBatch(step, 0, crops(pool, config, random))).total / BATCH
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        gradient = nn.utils.clip_grad_norm_(network.parameters(), train.max_grad_norm)
+        optimizer.step()
         if step % 50 == 0:
-            print(f"step {step}, loss {figures.total:.5f}, kl {figures.kl:.2f}, gradient {figures.gradient:.2f}")
+            print(f"step {step}, loss {float(loss):.5f}, gradient {float(gradient):.2f}")
     raise AssertionError
 
 

@@ -1,4 +1,4 @@
-"""The losses' values where they are known, gradients where they must flow, and a step of training.
+"""The losses' values where they are known, and gradients where they must flow.
 
 B clips, C channels, T frames, H rows, W columns.
 """
@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trainer.checkpoint import BadCheckpoint
-from trainer.network.compression import CompressionNetwork, Posterior
+from trainer.network.compression import Posterior
 from trainer.network.config import NetworkConfig
 from trainer.network.discriminator import PatchDiscriminator
 from trainer.network.losses import (
@@ -24,8 +24,7 @@ from trainer.network.losses import (
     network_loss,
     reconstruction_loss,
 )
-from trainer.network.perceptual import PerceptualDistance, read_perceptual
-from trainer.network.training import Adversary, Precision, train_step
+from trainer.network.perceptual import read_perceptual
 
 SMALL = NetworkConfig(
     latent_channels=8,
@@ -192,64 +191,3 @@ def test_unreadable_perceptual_weights_are_refused(tmp_path):
     save_file({"features.0.weight": torch.zeros(4, 3, 5, 5)}, tmp_path / "vgg.safetensors")
     with pytest.raises(BadCheckpoint, match=r"features\.0 must be a 3x3 convolution of 3 channels"):
         read_perceptual(tmp_path / "vgg.safetensors")
-
-
-def moving_bars(clips: int, generator: torch.Generator) -> Tensor:
-    """Each with its own colour, place and speed."""
-    places = torch.arange(16).float()
-    start, speed = torch.rand(2, clips, 1, 1, generator=generator) * 6
-    bar_BTW = torch.sigmoid(4 - (places - start - speed * torch.arange(5).view(1, 5, 1) / 4 - 3).square())
-    colour = torch.rand(clips, 3, 1, 1, 1, generator=generator) * 2 - 1
-    return (colour * bar_BTW[:, None, :, None]).expand(-1, -1, -1, 16, -1).contiguous()
-
-
-def fresh(seed: int) -> tuple[CompressionNetwork, torch.optim.Optimizer, torch.Generator]:
-    torch.manual_seed(seed)
-    network = CompressionNetwork(SMALL)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    return network, optimizer, torch.Generator().manual_seed(seed)
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_short_training_reduces_the_loss(precision: Precision):
-    network, optimizer, generator = fresh(0)
-    losses = [
-        float(
-            train_step(
-                network, optimizer, moving_bars(8, generator), LossWeights("mse"), generator, precision=precision
-            ).reconstruction
-        )
-        for _ in range(40)
-    ]
-    assert sum(losses[-5:]) < 0.2 * sum(losses[:5])
-
-
-def test_steps_repeat_to_the_bit():
-    def trained() -> list[Tensor]:
-        network, optimizer, generator = fresh(0)
-        for _ in range(2):
-            train_step(network, optimizer, moving_bars(2, generator), LossWeights(), generator)
-        return list(network.parameters())
-
-    assert all(torch.equal(one, other) for one, other in zip(trained(), trained(), strict=True))
-
-
-def test_a_step_with_everything_trains_both():
-    network, optimizer, generator = fresh(0)
-    judge = PatchDiscriminator(width=4, layers=2)
-    adversary = Adversary(judge, torch.optim.AdamW(judge.parameters(), lr=1e-3))
-    stage = [(torch.randn(4, 3, 3, 3), torch.zeros(4))]
-    before = [parameter.clone() for parameter in (*network.parameters(), *judge.parameters())]
-    figures = train_step(
-        network,
-        optimizer,
-        moving_bars(2, generator),
-        LossWeights("l1", perceptual=0.1, kl=1e-3, adversarial=0.1),
-        generator,
-        perceptual=PerceptualDistance([stage]),
-        adversary=adversary,
-    )
-    assert min(figures.reconstruction, figures.perceptual, figures.kl, figures.discriminator, figures.gradient) > 0
-    moved = [not torch.equal(*pair) for pair in zip(before, (*network.parameters(), *judge.parameters()), strict=True)]
-    assert sum(moved) > 0.7 * len(moved)
-    assert moved[-1]

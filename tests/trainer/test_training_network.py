@@ -13,8 +13,9 @@ from tests.training_runs import CONFIG, SLOTS, losses
 from trainer.network.compression import CompressionNetwork
 from trainer.network.config import NetworkConfig
 from trainer.network.losses import LossWeights
+from trainer.network.perceptual import PerceptualDistance
 from trainer.reading.batch import CropBatch
-from trainer.training.config import TrainConfig
+from trainer.training.config import Precision, TrainConfig
 from trainer.training.crew import ALONE
 from trainer.training.files import RunFiles
 from trainer.training.loop import Run, Training, train
@@ -60,10 +61,27 @@ def test_it_goes_on_to_the_bit_with_its_adversary(tmp_path: Path, weights: LossW
     assert all(torch.equal(ours[name].nan_to_num(), theirs[name].nan_to_num()) for name in ours)
 
 
-def test_it_learns(tmp_path: Path) -> None:
-    run_with(tmp_path, PLAIN, replace(MUON, steps=60, checkpoint_steps=60, learning_rate=5e-3))
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_it_learns(tmp_path: Path, precision: Precision) -> None:
+    config = replace(MUON, steps=60, checkpoint_steps=60, learning_rate=5e-3, precision=precision)
+    run_with(tmp_path, PLAIN, config)
     shown = [line["psnr_db"] for line in RunFiles(tmp_path).steps()]
     assert shown[-1] > shown[0] + 1
+
+
+def test_all_parts_of_the_loss_are_learnt_and_shown() -> None:
+    torch.manual_seed(0)
+    weights = LossWeights("l1", perceptual=0.1, kl=1e-3, adversarial=0.1)
+    distance = PerceptualDistance([[(torch.randn(4, 3, 3, 3), torch.zeros(4))]])
+    adversary = make_adversary(MUON, "cpu")
+    learner = NetworkLearner(CompressionNetwork(TINY), weights, MUON, ALONE, distance, adversary)
+    loss = learner.loss(next(read([(0, 0)])))
+    assert {"reconstruction", "kl", "perceptual", "adversarial", "psnr_db"} == set(loss.shown)
+    assert all(float(loss.shown[name][0]) > 0 for name in ("reconstruction", "kl", "perceptual"))
+    loss.total.backward()
+    assert all(
+        weight.grad is not None and weight.grad.any() for weight in learner.module.parameters() if weight.ndim > 1
+    )
 
 
 def test_the_adversary_learns_too(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +16,23 @@ from trainer.draws import Key
 from trainer.network.compression import CompressionNetwork, Posterior
 from trainer.network.discriminator import PatchDiscriminator
 from trainer.network.losses import LossParts, LossWeights, discriminator_loss, network_loss
-from trainer.network.training import Adversary
 from trainer.reading.batch import CropBatch
 from trainer.training.config import TrainConfig
 from trainer.training.crew import Crew
 from trainer.training.learner import SlotLoss
 from trainer.training.sharding import cast
 
-__all__ = ["NetworkLearner", "make_adversary"]
+__all__ = ["Adversary", "NetworkLearner", "make_adversary"]
 
 ADVERSARY_BETAS = 0.5, 0.9  # as adversaries are trained since 1611.07004
+
+
+@dataclass(frozen=True, slots=True)
+class Adversary:
+    """A discriminator and what trains it. It learns also where its weight is 0, so that it is ready when it counts."""
+
+    discriminator: nn.Module
+    optimizer: torch.optim.Optimizer
 
 
 def make_adversary(config: TrainConfig, device: str) -> Adversary:

@@ -20,8 +20,13 @@ def footage_files(folder: Path) -> list[Path]:
     return files
 
 
-def finish(figures: Mapping[str, float | int], last_lines: Sequence[str], json_file: Path | None) -> None:
-    """Write the figures where asked for, and print the figure with its reference as the last line."""
+def finish(
+    figures: Mapping[str, float | int], last_lines: Sequence[str], json_file: Path | None, *, is_reached: bool = True
+) -> None:
+    """Write the figures where asked for, and print the figure with its reference as the last line. Raises SystemExit
+    with the code 1 where what was to be reached is not."""
     if json_file:
         json_file.write_text(json.dumps(dict(figures), indent=2) + "\n")
     print("\n".join(last_lines), flush=True)
+    if not is_reached:
+        raise SystemExit(1)

@@ -29,7 +29,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_attention import compare_kernels, compare_layouts
-from benchmarks.gpu_work import Figures, Work, packs_of, peak_tflops, product_tflops, say, short, wait
+from benchmarks.gpu_work import Figures, Work, packs_of, product_tflops, say, short, wait
 from trainer.flow import FlowConfig
 from trainer.model.config import Recompute, TransformerConfig, preset
 from trainer.model.transformer import DiffusionTransformer
@@ -39,6 +39,8 @@ from trainer.training.config import TrainConfig
 from trainer.training.crew import Crew
 from trainer.training.files import RunFiles
 from trainer.training.loop import Run, Training, begin, take_step
+from trainer.training.metrics import datasheet_flops
+from trainer.training.sharding import divide_memory_less
 from trainer.training.transformer_learner import TransformerLearner
 
 MFU_TO_REACH = 0.40
@@ -54,6 +56,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=10, help="that are timed")
     parser.add_argument("--tiny", action="store_true", help="small sizes, to see that it runs; so on a CPU")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="blocks; by default on a GPU")
+    parser.add_argument("--flash", choices=["newest", "FA2"], default="newest", help="FlashAttention of the steps")
     parser.add_argument("--recompute", choices=RECOMPUTE, default="nothing", help="and more where memory is short")
     parser.add_argument("--profile", action=argparse.BooleanOptionalAction, help="the slowest kernels; likewise")
     parser.add_argument("--limit-s", type=float, default=440.0, help="no part begins later than this")
@@ -80,9 +83,11 @@ def begin_run(config: TransformerConfig, asked: argparse.Namespace, device: torc
             for parameter in model.parameters():
                 if not parameter.any():  # gradients that are 0 everywhere would be quick to work out
                     parameter.normal_(std=0.02)
-    train = TrainConfig(learning_rate=1e-5, warmup_steps=0, compile=asked.compile, recompute=asked.recompute)
+    train = TrainConfig(
+        learning_rate=1e-5, warmup_steps=0, compile=asked.compile, flash=asked.flash, recompute=asked.recompute
+    )
     learner = TransformerLearner(model, FlowConfig(), None, train, crew)
-    say(f"  attention by {learner.flash}")
+    say(f"  attention by {learner.attention}")
     return begin(Training(train, RunFiles(folder), "benchmark", "benchmark", slots=1), learner, crew)
 
 
@@ -273,21 +278,14 @@ def say_where(asked: argparse.Namespace, device: torch.device, peak: float | Non
         say(f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, datasheet peak {peak} TFLOP/s")
 
 
-def less_fragmented() -> None:
-    try:
-        torch.cuda.memory._set_allocator_settings("expandable_segments:True")
-    except Exception as error:
-        say(f"memory is divided as usual: {short(error)}")
-
-
 def main() -> int:
     asked = options()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    if device.type == "cuda":
-        less_fragmented()
+    divide_memory_less()
     config = tiny(preset(asked.preset)) if asked.tiny else preset(asked.preset)
-    bench = Bench(asked, config, device, peak_tflops(device), {}, time.monotonic())
+    flops = datasheet_flops(str(device))
+    bench = Bench(asked, config, device, flops and flops / 1e12, {}, time.monotonic())
     say_where(asked, device, bench.peak)
     bench.part("a product of two matrices", bench.product)
     works = {tokens: packs_of(config, tokens, device, dtype) for tokens in asked.tokens}

@@ -19,11 +19,9 @@ from trainer.model.text import Texts, texts_of
 from trainer.model.transformer import TextTokens
 from trainer.packing import PackConfig, plan_packs
 
-__all__ = ["Figures", "Work", "packs_of", "peak_tflops", "product_tflops", "say", "seconds_of", "short", "wait"]
+__all__ = ["Figures", "Work", "packs_of", "product_tflops", "say", "seconds_of", "short", "wait"]
 
 Figures = dict[str, float]
-# Dense bf16 without sparsity, TFLOP/s, from NVIDIA's datasheets; the first name that the device's contains.
-PEAKS = {"H100 PCIe": 756, "H100": 989, "H200": 989, "H800": 989, "GH200": 989, "B200": 2250, "A100": 312}
 # Frames, height, width, rate of what packs are made of: footage as it is, of any shape.
 NATIVE = (
     (121, 720, 1280, 24), (1, 1080, 1920, 24), (97, 1280, 720, 30), (73, 816, 1920, 24), (1, 2048, 1365, 24),
@@ -68,13 +66,6 @@ def seconds_of(run: Callable[[], object], device: torch.device, repeats: int) ->
 def short(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0][:200]}"
-
-
-def peak_tflops(device: torch.device) -> float | None:
-    if device.type != "cuda":
-        return None
-    name = torch.cuda.get_device_name()
-    return next((float(peak) for known, peak in PEAKS.items() if known in name), None)
 
 
 def product_tflops(device: torch.device, side: int) -> float:

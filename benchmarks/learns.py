@@ -288,7 +288,7 @@ def report(
         f"{minutes:.1f} minutes of training at most (to reach: {MINUTES:g} on two cores): "
         f"{'passed' if has_passed else 'NOT passed'}"
     )
-    finish(figures, [*lines, line], options.json)
+    finish(figures, [*lines, line], options.json, is_reached=has_passed)
 
 
 def words(right: dict[str, float]) -> str:

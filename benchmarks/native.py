@@ -202,7 +202,7 @@ def report(found: dict[str, list[dict[str, NDArray[np.float64]]]], real: float, 
         f"operations native, {figures['crop_tokens']:.0f} and {figures['crop_flops']:.2e} crop: {said} (to reach: "
         f"above at 16:9 and 9:16, not worse than by {MARGIN:g} at 1:1)"
     )
-    finish(figures, lines, options.json)
+    finish(figures, lines, options.json, is_reached=all(verdicts))
 
 
 def is_as_claimed(aspect: str, more: Interval) -> bool:

@@ -90,7 +90,8 @@ def measure(options: Options, folder: Path) -> None:
         f"by 1, 2 and 1 workers: {same_elastic} of {options.steps} steps read the same samples (to reach: all), "
         f"losses within {apart:.1e} of those of one",
     ]
-    finish(figures, lines, options.json)
+    all_equal = {equal, same_killed, same_elastic} == {options.steps}
+    finish(figures, lines, options.json, is_reached=all_equal and kills == options.kills)
 
 
 def made_footage(folder: Path) -> Path:

@@ -64,7 +64,7 @@ def main() -> None:
         "padding": sum(line["padding"] for line in steps) / len(steps),
     }
     words = f"waiting for data: {100 * waiting:.2f} % of {seconds:.0f} s (to reach: < {100 * TO_REACH:.0f} %)"
-    finish(figures, [words], options.json)
+    finish(figures, [words], options.json, is_reached=waiting < TO_REACH)
 
 
 def made_store(footage: Path | None, store: Path) -> Path:

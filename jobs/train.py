@@ -26,6 +26,7 @@ from jobs.train_work import network_work, transformer_work
 from jobs.train_workers import run_workers
 from trainer.checkpoint import CONFIG, BadCheckpoint
 from trainer.reading.slots import NothingReadable
+from trainer.training.checkpoints import newest_checkpoint
 from trainer.training.estimate import NotEnoughSpace
 from trainer.training.files import RunFiles
 from trainer.training.guard import Diverged
@@ -73,10 +74,10 @@ def train(options: TrainOptions) -> int:
         with recorded_run(store, "train", options) as (run_id, counts):
             asked = Workers(options.workers, options.cpus_per_worker, options.num_gpus, options.restarts)
             run_workers(asked, work)
-            steps = files.steps()
+            steps, newest = files.steps(), newest_checkpoint(files.checkpoints)
             counts |= {"steps": len(steps), "loss": steps[-1]["loss"] if steps else None, "out": str(result)}
             counts["replaced"] = sum(line["replaced"] for line in steps)
-            is_finished = len(steps) == options.train.steps
+            is_finished = newest is not None and newest[1].step == options.train.steps
             if is_finished:
                 (files.directory / "finished").write_text(run_id + "\n", encoding="utf-8")
         say(summary(steps, files))

@@ -28,7 +28,7 @@ DEFAULTS = json.loads(json.dumps(asdict(TrainOptions(store="", run=Path("run"), 
 FREE_OPTIONS = {
     *("run", "storage_options", "cpus_per_worker", "restarts", "wandb", "workers", "num_gpus"),
     *("reading.read_workers", "reading.read_ahead", "reading.read_threads"),
-    *("train.parallel", "train.context_parallel", "train.compile", "train.recompute"),
+    *("train.parallel", "train.context_parallel", "train.compile", "train.flash", "train.recompute"),
     *("train.checkpoint_steps", "train.keep_checkpoints", "train.sample_steps"),
 }
 

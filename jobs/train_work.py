@@ -25,6 +25,7 @@ from trainer.latents import LatentSpace, space_of
 from trainer.model.trained import Trained
 from trainer.network.compression import CompressionNetwork
 from trainer.network.config import PRESETS as NETWORK_PRESETS
+from trainer.network.config import RGB
 from trainer.packing import PackConfig
 from trainer.pretrained_text import pretrained_encoder_id
 from trainer.reading.clips import ClipList, ClipSource, LatentSource
@@ -32,6 +33,7 @@ from trainer.reading.fates import fates_table
 from trainer.reading.listing import list_clips
 from trainer.reading.plan_table import Plans
 from trainer.reading.slots import SlotReader
+from trainer.training.crew import Crew
 from trainer.training.estimate import Estimate, estimate, network_estimate, refuse_unless_room
 from trainer.training.files import RunFiles
 from trainer.training.metrics import matmul_flops
@@ -165,18 +167,18 @@ def asked_samples(options: TrainOptions, reader: SlotReader) -> Asked:
     """The prompts to sample as it goes: those of the user at the size of the first clips, or their own captions."""
     if not options.train.sample_steps:
         return Asked((), ())
-    batch = reader.read(0, 0)
-    own = [n for n, text in enumerate(batch.captions) if text][:SAMPLED]
+    said = reader.said(0, 0)
+    own = [n for n, text in enumerate(said.captions) if text][:SAMPLED]
     if not own:
         return Asked((), ())
     if options.prompts:
         places = [own[n % len(own)] for n in range(len(options.prompts))]
-        return Asked(options.prompts, tuple(batch.pack.geometries[n] for n in places))
-    geometries = tuple(batch.pack.geometries[n] for n in own)
-    prompts = tuple(batch.captions[n] for n in own)
+        return Asked(options.prompts, tuple(said.geometries[n] for n in places))
+    geometries = tuple(said.geometries[n] for n in own)
+    prompts = tuple(said.captions[n] for n in own)
     if not options.text_encoder:
         return Asked(prompts, geometries)
-    texts: Any = batch.texts
+    texts: Any = said.texts
     parts = torch.split(texts.z_WD, list(texts.segments.lengths))
     return Asked(prompts, geometries, (*(parts[n] for n in own), reader.no_text()))
 
@@ -230,7 +232,8 @@ def network_work(options: TrainOptions, store: Store, files: RunFiles, facts: Ma
     say(funnel(counts, f"crops of {c.crop_frames} frames and {c.crop_px} px are taken of {counts['trained']} of them"))
     with torch.device("meta"):
         parameters = sum(weight.numel() for weight in CompressionNetwork(work.network).parameters())
-    need = network_estimate(parameters, options.train)
+    shape_BCTHW = (c.crops, RGB, c.crop_frames, c.crop_px, c.crop_px)
+    need = network_estimate(work.network, options.train, parameters, shape_BCTHW, options.packs.slots, crew_of(options))
     say(told(need, options))
     refuse_unless_room(files.directory, need.disk_bytes - held_bytes(files.checkpoints))
     return work
@@ -271,14 +274,14 @@ def transformer_estimate(options: TrainOptions, work: TransformerWork, plans: Pl
         model = replace(work, init=None).model()
         parameters = sum(weight.numel() for weight in trained_parameters(model).values())
     grids = [[planned.geometry.grid for planned in plans.samples(0, slot)] for slot in range(options.packs.slots)]
-    is_shared = options.train.parallel == "shard" or (options.train.parallel == "auto" and torch.cuda.is_available())
-    shards = options.workers if is_shared else 1
     budget = options.packs.budget_tokens
-    is_compiled = options.train.compile and torch.cuda.is_available()
-    transformer = work.trained.transformer
-    return estimate(
-        transformer, options.train, parameters, grids, budget, WORDS_ASSUMED, shards, is_compiled=is_compiled
-    )
+    return estimate(work.trained.transformer, options.train, parameters, grids, budget, WORDS_ASSUMED, crew_of(options))
+
+
+def crew_of(options: TrainOptions) -> Crew:
+    """As the workers will be, where they have the GPUs that this machine has."""
+    device = "cuda" if torch.cuda.is_available() or options.num_gpus > 0 else "cpu"
+    return Crew(0, options.workers, device, options.train.context_parallel)
 
 
 def told(need: Estimate, options: TrainOptions) -> str:
@@ -286,7 +289,7 @@ def told(need: Estimate, options: TrainOptions) -> str:
         f"{need.parameters / 1e6:.1f} million parameters are trained; estimated: memory "
         f"{size_words(need.memory_bytes)} a worker, disk {size_words(need.disk_bytes)}"
     )
-    if need.step_flops and not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         rate = matmul_flops("cpu", torch.float32)
         line += (
             f", time about {duration_words(need.seconds(options.train.steps, rate))} for {options.train.steps} steps"

@@ -23,6 +23,7 @@ from trainer.training.checkpoints import newest_checkpoint
 from trainer.training.crew import Crew
 from trainer.training.files import RunFiles
 from trainer.training.guard import Diverged
+from trainer.training.sharding import divide_memory_less
 from trainer.training.work import NetworkWork, TransformerWork
 
 __all__ = ["run_workers"]
@@ -47,6 +48,7 @@ def work(given: dict[str, Any]) -> None:
     if kept := task.files.fault():
         kind, words = kept
         raise {each.__name__: each for each in LASTING}[kind](words)
+    divide_memory_less()
     # Torch's threads wait for each other in a loop: one that shares its core with a reader makes all of them wait.
     torch.set_num_threads(max(1, given["threads"] - task.reading.read_workers))
     device = str(ray.train.torch.get_device())

@@ -90,6 +90,7 @@ def run_with(
     stop_after: int | None = None,
     run_id: str = "run",
     read: Callable[[Iterable[tuple[int, int]]], Iterator[Any]] = read,
+    **more: Any,
 ) -> Run:
     torch.manual_seed(config.seed)
     model = DiffusionTransformer(TINY)
@@ -97,7 +98,7 @@ def run_with(
     context = Context(group, crew.place, crew.context) if group else None
     learner = TransformerLearner(model, FlowConfig(shift_tokens=8), None, config, crew, context)
     files = RunFiles(directory)
-    return train(Training(config, files, run_id, "plan", SLOTS, stop_after=stop_after), learner, read, crew)
+    return train(Training(config, files, run_id, "plan", SLOTS, stop_after=stop_after, **more), learner, read, crew)
 
 
 def losses(directory: Path) -> list[float]:

@@ -20,6 +20,7 @@ __all__ = [
     "REPORTS",
     "Cost",
     "Report",
+    "activation_bytes",
     "cost_of",
     "forward_flops",
     "sampling_bytes",
@@ -31,8 +32,8 @@ __all__ = [
 BACKWARD = 2  # times the forward pass: by the inputs and by the weights
 TRAINING_BYTES = 16  # of a parameter: itself, its gradient and two moments, in float32
 HALF_BYTES, FLOAT_BYTES = 2, 4
-# Numbers of a token that a block's backward pass needs, in widths, and its MLP's, where nothing is compiled: counted in
-# a test. Norms and positions are worked out in float32, which counts twice.
+# Numbers of a token that a block's backward pass needs, in widths, and its MLP's: counted in tests, the first of blocks
+# that are not compiled, the others of those that are. Norms and positions are in float32, which counts twice.
 SAVED: dict[Recompute, tuple[int, int]] = {"nothing": (36, 2), "elementwise": (11, 1), "most": (3, 0)}
 SAVED_COMPILED = (20, 2)  # in place of the first
 AT_ONCE_WIDTHS, AT_ONCE_MLPS = 12, 2  # of a block that is only run forward; `benchmarks.reports` measures it
@@ -105,18 +106,20 @@ def step_flops(config: TransformerConfig, grids: Sequence[Grid], words: Sequence
     return (1 + BACKWARD) * forward_flops(config, grids, words)
 
 
-def training_bytes(
-    config: TransformerConfig, tokens: int, *, recompute: Recompute, is_compiled: bool = False, shards: int = 1
-) -> float:
-    """Weights, gradients and moments of one of so many GPUs that share them, and activations of a pack in half
-    precision: those that are kept, and all of the one block whose are made again."""
+def training_bytes(config: TransformerConfig, tokens: int, *, recompute: Recompute, is_compiled: bool = False) -> float:
+    """Weights, gradients and moments, and activations of a pack in half precision."""
+    activations = activation_bytes(config, tokens, recompute=recompute, is_compiled=is_compiled)
+    return TRAINING_BYTES * parameters_of(config) + activations
+
+
+def activation_bytes(config: TransformerConfig, tokens: int, *, recompute: Recompute, is_compiled: bool) -> float:
+    """Of a pack in half precision: those that are kept, and all of the one block whose are made again."""
     everything = SAVED_COMPILED if is_compiled else SAVED["nothing"]
     kept, all_of_one = (
         HALF_BYTES * tokens * (widths * config.width + mlps * config.mlp_width)
         for widths, mlps in (everything if recompute == "nothing" else SAVED[recompute], everything)
     )
-    again = 0 if recompute == "nothing" else all_of_one
-    return TRAINING_BYTES * parameters_of(config) / shards + config.depth * kept + again
+    return config.depth * kept + (0 if recompute == "nothing" else all_of_one)
 
 
 def sampling_bytes(config: TransformerConfig, tokens: int, number_bytes: int = HALF_BYTES) -> float:

@@ -253,14 +253,14 @@ def same(result: Tensor) -> Tensor:
 
 def test_torchs_own_kernel_is_used_where_no_other_is_installed(installed: dict[str, Any]) -> None:
     with warnings.catch_warnings(action="error"):
-        assert use_newest_flash("cpu", 64) == "FA2"
+        assert use_newest_flash("cpu", {64, 32}) == "FA2"
 
 
 @pytest.mark.parametrize(("there", "used"), [({"FA3"}, "FA3"), ({"FA4"}, "FA4"), ({"FA3", "FA4"}, "FA3")])
 def test_a_newer_kernel_is_used_where_it_is_installed(installed: dict[str, Any], there: set[str], used: str) -> None:
     installed |= dict.fromkeys(there, same)
     with warnings.catch_warnings(action="error"):
-        assert use_newest_flash("cpu", 64) == used
+        assert use_newest_flash("cpu", {64, 32}) == used
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_a_newer_kernel_that_does_not_work_is_said_and_not_used(
 ) -> None:
     installed["FA3"] = behaviour
     with pytest.warns(UserWarning, match=said):
-        assert use_newest_flash("cpu", 64) == "FA2"
+        assert use_newest_flash("cpu", {64, 32}) == "FA2"
     installed["FA4"] = same
     with pytest.warns(UserWarning, match=said):
-        assert use_newest_flash("cpu", 64) == "FA4"
+        assert use_newest_flash("cpu", {64, 32}) == "FA4"

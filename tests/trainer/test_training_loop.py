@@ -6,21 +6,27 @@ import json
 import math
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from tests.tiny_transformers import TINY, woken
 from tests.training_runs import CONFIG, SLOTS, batch_of, losses, run_with
 from trainer.checkpoint import BadCheckpoint
+from trainer.flow import FlowConfig
 from trainer.reading.batch import SlotBatch
 from trainer.training.checkpoints import newest_checkpoint
+from trainer.training.crew import ALONE
 from trainer.training.files import RunFiles
 from trainer.training.guard import Diverged
 from trainer.training.loop import Run
+from trainer.training.transformer_learner import TransformerLearner
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -150,6 +156,60 @@ def test_a_run_that_only_gives_no_numbers_ends_and_its_checkpoint_stays(tmp_path
     newest = newest_checkpoint(RunFiles(tmp_path).checkpoints)
     assert newest is not None
     assert newest[1].step == 4
+
+
+def test_what_was_learnt_before_a_run_diverged_is_kept_and_said(tmp_path: Path) -> None:
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def rescue(run: Run) -> Path:
+        kept.append(run.averaged())
+        return tmp_path / "model"
+
+    def nothing_from_9(places: Iterable[tuple[int, int]]) -> Iterator[SlotBatch]:
+        for at, slot in places:
+            yield next(spoiled(-1 if at >= 9 else at + 1, math.nan)([(at, slot)]))
+
+    config = replace(CONFIG, steps=40, checkpoint_steps=100, schedule="constant")
+    whole = run_with(tmp_path / "whole", config=replace(config, steps=9))
+    with pytest.raises(Diverged, match=r"step 28: the gradients of 20 .*; .*/model is .*--init .*/model") as said:
+        run_with(tmp_path / "spoilt", config=config, read=nothing_from_9, rescue=rescue)
+    assert "--learning-rate" in str(said.value)
+    assert all(torch.equal(kept[0][name], weight) for name, weight in whole.averaged().items())
+
+
+def test_longer_gradients_are_shortened_and_shorter_ones_are_not(tmp_path: Path) -> None:
+    def moment(name: str, bound: float) -> torch.Tensor:
+        run = run_with(tmp_path / name, config=replace(CONFIG, steps=1, max_grad_norm=bound))
+        return run.state()["optimizer.model.leave.bias.exp_avg"]
+
+    free = moment("free", 1e9)
+    length = RunFiles(tmp_path / "free").steps()[0]["gradient"]
+    assert free.any()
+    assert torch.equal(moment("longer", 2 * length), free)
+    torch.testing.assert_close(moment("shorter", length / 10), free / 10)
+
+
+def test_the_time_of_a_step_goes_from_line_to_line(tmp_path: Path) -> None:
+    """So that what is between them, such as samples, is not left out of the run's rate."""
+    config = replace(CONFIG, steps=4, sample_steps=2)
+    run_with(tmp_path, config=config, preview=lambda run, step: time.sleep(0.5))
+    seconds = [line["seconds"] for line in RunFiles(tmp_path).steps()]
+    assert seconds[2] > 0.5
+    assert max(seconds[1], seconds[3]) < 0.5
+
+
+def test_the_loss_is_told_by_quantile_of_the_times_that_are_drawn() -> None:
+    learner = TransformerLearner(woken(TINY, dtype=torch.float32), FlowConfig(logit_mean=3.0), None, CONFIG, ALONE)
+    batches = [
+        replace(batch_of(0, slot), normal_N=torch.tensor([-0.7, -0.6, 1.0]))  # the first quarter ends at -0.674
+        for slot in range(SLOTS)
+    ]
+    shown = [learner.loss(batch).shown for batch in batches]
+    to_make = [~batch.pack.is_known_L for batch in batches]
+    for found, batch, is_made_L in zip(shown, batches, to_make, strict=True):
+        ends = np.cumsum([geometry.tokens for geometry in batch.pack.geometries])
+        each = [int(part.sum()) for part in torch.tensor_split(is_made_L, ends.tolist())[:3]]
+        assert [int(found[f"loss_time_{k}_of_4"][1]) for k in (1, 2, 3, 4)] == [each[0], each[1], 0, each[2]]
 
 
 # -- checkpoints that are not what they should be

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import struct
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,32 @@ def test_tensorboard_is_told_every_number_and_where_a_run_went_on(tmp_path: Path
     starts = [e.step for e in events_of(files) if e.session_log.status == SessionLog.START]
     assert starts == [0, 3]
     assert files.steps() == []
+
+
+def test_weights_and_biases_is_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in: the package and its login are the user's."""
+    told: list[tuple[dict[str, Any], int]] = []
+    begun: list[dict[str, Any]] = []
+
+    class Session:
+        def log(self, values: dict[str, Any], step: int) -> None:
+            told.append((values, step))
+
+        def finish(self) -> None:
+            told.append(({}, -1))
+
+    def init(**options: Any) -> Session:
+        begun.append(options)
+        return Session()
+
+    package = SimpleNamespace(init=init, Image=lambda picture: ("image", picture.shape))
+    monkeypatch.setitem(sys.modules, "wandb", package)
+    log = StepLog(RunFiles(tmp_path), 0, "r1", "project")
+    log.step({"step": 3, "loss": 0.5})
+    log.picture("samples", np.zeros((4, 6, 3), np.uint8), 4)
+    log.close()
+    assert begun == [{"project": "project", "name": tmp_path.name, "id": "r1", "resume": "allow", "dir": tmp_path}]
+    assert told == [({"step": 3, "loss": 0.5}, 3), ({"samples": ("image", (4, 6, 3))}, 4), ({}, -1)]
 
 
 def test_a_full_disk_is_an_error_at_once_and_ending_is_no_other(

@@ -45,7 +45,7 @@ def read(places: Iterable[tuple[int, int]]) -> Iterator[CropBatch]:
 
 def run_with(directory: Path, weights: LossWeights, config: TrainConfig = MUON, stop_after: int | None = None) -> Run:
     torch.manual_seed(0)
-    adversary = make_adversary(config, "cpu") if weights.adversarial else None
+    adversary = make_adversary("cpu") if weights.adversarial else None
     learner = NetworkLearner(CompressionNetwork(TINY), weights, config, ALONE, None, adversary)
     return train(Training(config, RunFiles(directory), "run", "plan", SLOTS, stop_after=stop_after), learner, read)
 
@@ -73,7 +73,7 @@ def test_all_parts_of_the_loss_are_learnt_and_shown() -> None:
     torch.manual_seed(0)
     weights = LossWeights("l1", perceptual=0.1, kl=1e-3, adversarial=0.1)
     distance = PerceptualDistance([[(torch.randn(4, 3, 3, 3), torch.zeros(4))]])
-    adversary = make_adversary(MUON, "cpu")
+    adversary = make_adversary("cpu")
     learner = NetworkLearner(CompressionNetwork(TINY), weights, MUON, ALONE, distance, adversary)
     loss = learner.loss(next(read([(0, 0)])))
     assert {"reconstruction", "kl", "perceptual", "adversarial", "psnr_db"} == set(loss.shown)
@@ -86,7 +86,7 @@ def test_all_parts_of_the_loss_are_learnt_and_shown() -> None:
 
 def test_the_adversary_learns_too(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    begun = make_adversary(MUON, "cpu").discriminator.state_dict()  # as `run_with` makes its own
+    begun = make_adversary("cpu").discriminator.state_dict()  # as `run_with` makes its own
     state = run_with(tmp_path, JUDGED).state()
     weights = [name for name in begun if f"more.adversary.{name}.step" in state]
     assert weights

@@ -11,11 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.tiny_transformers import TINY, predicted, samples_of, woken
+from trainer.cost import activation_bytes
+from trainer.model.config import parameters_of
+from trainer.network.compression import CompressionNetwork
+from trainer.network.config import PRESETS as NETWORKS
+from trainer.network.cost import network_cost
 from trainer.training.adapters import add_adapters, merged
 from trainer.training.config import TrainConfig, learning_rate_at
-from trainer.training.estimate import NotEnoughSpace, disk_bytes, estimate, refuse_unless_room
+from trainer.training.crew import ALONE, Crew
+from trainer.training.estimate import NotEnoughSpace, disk_bytes, estimate, network_estimate, refuse_unless_room
 from trainer.training.guard import Diverged, SpikeGuard
 from trainer.training.metrics import matmul_flops
 from trainer.training.previews import sheet
@@ -132,13 +139,58 @@ def test_a_rank_of_nothing_is_refused() -> None:
 
 def test_more_tokens_and_steps_cost_more() -> None:
     config = TrainConfig()
-    few = estimate(TINY, config, 5000, [[(2, 2, 2)]], 64, 10, 1, is_compiled=False)
-    many = estimate(TINY, config, 5000, [[(2, 2, 2)]] * 2, 128, 10, 1, is_compiled=False)
+    few = estimate(TINY, config, WHOLE, [[(2, 2, 2)]], 64, 10, ALONE)
+    many = estimate(TINY, config, WHOLE, [[(2, 2, 2)]] * 2, 128, 10, ALONE)
     assert many.step_flops == 2 * few.step_flops
     assert many.memory_bytes > few.memory_bytes
-    assert estimate(TINY, config, 5000, [[(2, 2, 2)]], 64, 10, 4, is_compiled=False).memory_bytes < few.memory_bytes
     assert few.seconds(10, 1e9) == pytest.approx(10 * few.step_flops / 0.4e9)
     assert matmul_flops("cpu", torch.float32) > 1e8
+
+
+WHOLE = parameters_of(TINY)
+EIGHT = Crew(0, 8, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("config", "crew", "trained", "weights"),
+    [
+        (TrainConfig(), ALONE, WHOLE, 20 * WHOLE),  # itself, gradient, two moments, average: 4 bytes each
+        (TrainConfig(), EIGHT, WHOLE, 20 * WHOLE / 8),
+        (TrainConfig(parallel="replicate"), EIGHT, WHOLE, 20 * WHOLE),
+        (TrainConfig(optimizer="muon"), EIGHT, WHOLE, 20 * WHOLE),
+        (TrainConfig(), ALONE, 100, 20 * 100 + 4 * WHOLE),  # adapters beside weights that stay
+    ],
+)
+def test_memory_is_of_what_each_worker_holds(config: TrainConfig, crew: Crew, trained: int, weights: float) -> None:
+    need = estimate(TINY, config, trained, [[(2, 2, 2)]], 64, 10, crew)
+    is_gpu = crew.device == "cuda"
+    activations = activation_bytes(TINY, 64, recompute="nothing", is_compiled=is_gpu)
+    assert need.memory_bytes == weights + activations * (1 if is_gpu else 2)  # in half precision on a GPU alone
+    assert need.disk_bytes == 3 * 16 * trained + 4 * (WHOLE if trained >= WHOLE else WHOLE + trained)
+
+
+def test_a_network_costs_what_is_counted_when_it_is_trained() -> None:
+    """Operations and saved tensors of a real step."""
+    config = NETWORKS["tiny-8x16x16"]
+    shape = (2, 3, 17, 64, 64)
+    network, kept = CompressionNetwork(config), {}
+    weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        return kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+
+    with FlopCounterMode(display=False) as counter:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            again, _ = network(torch.rand(shape), torch.Generator().manual_seed(0))
+        again.sum().backward()
+    cost = network_cost(config, shape)
+    saved = sum(tensor.untyped_storage().nbytes() for at, tensor in kept.items() if at not in weights)
+    assert cost.flops == counter.get_total_flops()
+    assert cost.activation_bytes == pytest.approx(saved, rel=0.02)
+    narrow = TrainConfig(precision="bfloat16")
+    need, half = (network_estimate(config, c, 100, shape, 3, ALONE) for c in (TrainConfig(), narrow))
+    assert need.step_flops == 3 * cost.flops
+    assert need.memory_bytes - half.memory_bytes == cost.activation_bytes / 2
 
 
 def test_a_disk_that_is_too_small_is_said_before(tmp_path: Path) -> None:

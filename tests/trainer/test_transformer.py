@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.flash_on_cpu import flash_on_cpu
 from tests.tiny_transformers import geometry_of, predicted, samples_of, tiny, woken
 from trainer.flow import rows_of_times
+from trainer.model import transformer
 from trainer.model.config import Recompute
 from trainer.model.layouts import ATTENTIONS, Attention
 from trainer.model.pack import Sample, make_pack, unpatched
@@ -281,6 +282,20 @@ def test_what_is_made_again_has_the_same_gradients(attention: Attention, monkeyp
             assert flops_again == flops if what == "elementwise" else flops * 1.1 < flops_again < flops * 4 / 3
             for name, gradient in kept.items():
                 assert torch.equal(gradient, again[name]), name
+
+
+def test_nothing_is_kept_to_be_made_again_where_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_args: object, **_options: object) -> None:
+        raise AssertionError("checkpoint is called")
+
+    monkeypatch.setattr(transformer, "checkpoint", never)
+    model = woken(tiny())
+    model.recompute("most")
+    samples = samples_of(GRIDS, model.config, KNOWN)
+    with pytest.raises(AssertionError, match="checkpoint is called"):
+        predicted(model, samples, TEXTS, TIMES)
+    model.eval()
+    predicted(model, samples, TEXTS, TIMES)
 
 
 @pytest.mark.parametrize(

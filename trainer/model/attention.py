@@ -6,7 +6,7 @@ L tokens of all segments (queries), M tokens of all segments (keys), N segments,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import Literal
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.varlen import varlen_attn
 
 __all__ = ["NEWER_FLASH", "OPERATORS", "Kernel", "Segments", "attend", "kernel_for", "use_flash", "use_newest_flash"]
@@ -26,9 +27,9 @@ the same lengths; anywhere, and compared with the other in a test."""
 
 NEWER_FLASH = ("FA3", "FA4")
 """FlashAttention's later generations, made for Hopper and Blackwell; torch has the second and takes these, where their
-packages are installed. The quicker on Hopper is first."""
+packages are installed."""
 MOST_HEAD_WIDTH = 256
-TRIED_LENGTHS = (200, 56)
+TRIED_QUERIES, TRIED_KEYS = (200, 56, 3, 0), (200, 20, 1, 5)
 OPERATORS = (
     torch.ops.torch_attn._varlen_attn.default,
     torch.ops.aten._scaled_dot_product_flash_attention.default,
@@ -79,9 +80,9 @@ def kernel_for(q_LHK: Tensor) -> Kernel:
     return "varlen" if can else "sdpa"
 
 
-def use_newest_flash(device: torch.device | str, head_width: int) -> str:
+def use_newest_flash(device: torch.device | str, head_widths: Iterable[int]) -> str:
     """From now on in this process `varlen` is FlashAttention 3 or 4 where one's package is installed, and works here
-    for heads of this width, forward and backward; else torch's own, the second. Returns which.
+    for heads of these widths, forward and backward; else torch's own, the second. Returns which.
 
     Warns where a package is installed and does not work: it may be of another release than torch calls.
     """
@@ -89,7 +90,8 @@ def use_newest_flash(device: torch.device | str, head_width: int) -> str:
     for name in NEWER_FLASH:
         try:
             use_flash(name)
-            _try_flash(device, head_width)
+            for head_width in head_widths:
+                _try_flash(device, head_width)
         except ModuleNotFoundError as error:
             if not (error.name or "").startswith("flash_attn"):
                 warnings.warn(f"{name} is installed without {error.name}, so it is not used", stacklevel=2)
@@ -113,13 +115,17 @@ def use_flash(name: str | None) -> None:
 
 
 def _try_flash(device: torch.device | str, head_width: int) -> None:
-    segments = Segments.of(TRIED_LENGTHS).to(device)
-    shape = (segments.tokens, 2, head_width)
-    inputs = [torch.randn(shape, device=device, dtype=torch.bfloat16).requires_grad_() for _ in range(3)]
+    """Raises what the kernel raises, and ValueError where it gives something else than the arithmetic itself."""
+    queries, keys = (Segments.of(lengths).to(device) for lengths in (TRIED_QUERIES, TRIED_KEYS))
+    inputs = [
+        torch.randn(segments.tokens, 2, head_width, device=device, dtype=torch.bfloat16).requires_grad_()
+        for segments in (queries, keys, keys)
+    ]
     found: list[list[Tensor]] = []
     kernels: tuple[Kernel, Kernel] = ("varlen", "sdpa")
     for kernel in kernels:
-        result = attend(inputs[0], inputs[1], inputs[2], segments, segments, kernel)
+        with sdpa_kernel(SDPBackend.MATH):  # the others may have been replaced as well
+            result = attend(inputs[0], inputs[1], inputs[2], queries, keys, kernel)
         found.append([result, *torch.autograd.grad(result.float().square().sum(), inputs)])
     for x, y in zip(*found, strict=True):
         off = float((x - y).detach().norm() / y.detach().norm())

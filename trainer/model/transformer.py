@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import log
-from typing import Any
 
 import torch
 from einops import rearrange
@@ -96,6 +95,12 @@ class DiffusionTransformer(nn.Module):
             if isinstance(module, SelfAttention | CrossAttention):
                 module.context = context
 
+    @property
+    def head_widths(self) -> set[int]:
+        """Of all its attentions, its text encoder's among them."""
+        widths = {self.config.head_width}
+        return widths if self.text_encoder is None else widths | {self.text_encoder.config.head_width}
+
     def recompute(self, what: Recompute) -> None:
         """From now on the backward pass makes these activations of blocks again."""
         for block in self.blocks:
@@ -149,16 +154,7 @@ class Block(nn.Module):
         self.own_modulation = nn.Parameter(torch.zeros(6, width))
         self.recomputes: Recompute = "nothing"
 
-    def forward(self, x_LD: Tensor, *rest: Any) -> Tensor:
-        if self.recomputes == "nothing" or not self.training:
-            return self._forward(x_LD, *rest)
-        kept = OPERATORS if self.recomputes == "most" else (*OPERATORS, *PRODUCTS)
-        contexts = partial(create_selective_checkpoint_contexts, list(kept))
-        # In here and not around the block, so that the compiler sees it.
-        run = partial(checkpoint, use_reentrant=False, context_fn=contexts)
-        return run(lambda x_LD: self._forward(x_LD, *rest), x_LD)  # pyright: ignore[reportReturnType]
-
-    def _forward(
+    def forward(
         self,
         x_LD: Tensor,
         shared_6RD: Tensor,
@@ -167,12 +163,23 @@ class Block(nn.Module):
         layout: Layout,
         pack: Pack,
     ) -> Tensor:
-        scale1, shift1, gate1, scale2, shift2, gate2 = shared_6RD + self.own_modulation[:, None].to(shared_6RD.dtype)
-        row_L = pack.row_L
-        seen_LD = self.attention(modulate(self.norm_attention(x_LD), scale1, shift1, row_L), layout, pack)
-        x_LD = add_gated(x_LD, gate1, seen_LD, row_L)
-        x_LD = x_LD + self.cross(self.norm_text(x_LD), text_WD, pack.sample_segments, text_segments)
-        return add_gated(x_LD, gate2, self.mlp(modulate(self.norm_mlp(x_LD), scale2, shift2, row_L)), row_L)
+        def run(x_LD: Tensor) -> Tensor:
+            both_6RD = shared_6RD + self.own_modulation[:, None].to(shared_6RD.dtype)
+            scale1, shift1, gate1, scale2, shift2, gate2 = both_6RD
+            row_L = pack.row_L
+            seen_LD = self.attention(modulate(self.norm_attention(x_LD), scale1, shift1, row_L), layout, pack)
+            x_LD = add_gated(x_LD, gate1, seen_LD, row_L)
+            x_LD = x_LD + self.cross(self.norm_text(x_LD), text_WD, pack.sample_segments, text_segments)
+            return add_gated(x_LD, gate2, self.mlp(modulate(self.norm_mlp(x_LD), scale2, shift2, row_L)), row_L)
+
+        if self.recomputes == "nothing" or not self.training:
+            return run(x_LD)
+        kept = OPERATORS if self.recomputes == "most" else (*OPERATORS, *PRODUCTS)
+        contexts = partial(create_selective_checkpoint_contexts, list(kept))
+        # In here and not around the block, so that the compiler sees it.
+        found_LD = checkpoint(run, x_LD, use_reentrant=False, context_fn=contexts)
+        assert isinstance(found_LD, Tensor)
+        return found_LD
 
 
 class SelfAttention(nn.Module):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from curation.store import Store
 from trainer.draws import Key, MaskConfig, draw_mask, draw_noise, draw_normal
+from trainer.geometry import Geometry
 from trainer.model.config import TransformerConfig
 from trainer.model.pack import Sample, make_pack, patches_of
 from trainer.model.text import Texts, texts_of
@@ -27,7 +28,7 @@ from trainer.reading.plan_table import Planned, Plans
 from trainer.reading.samples import LatentReader, PixelReader, Read, TextReader
 from trainer.reading.standing_in import stand_ins
 
-__all__ = ["NothingReadable", "SlotReader"]
+__all__ = ["NothingReadable", "Said", "SlotReader"]
 
 
 class NothingReadable(Exception):
@@ -41,6 +42,16 @@ class Caption:
     kind: DrawnKind
     text: str
     row: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Of each clip of a slot its caption and its geometry; and the texts as a transformer reads them, the padding's
+    last."""
+
+    captions: tuple[str, ...]
+    geometries: tuple[Geometry, ...]
+    texts: Texts | TextTokens
 
 
 @dataclass(frozen=True)  # without slots: what it opens is kept in the process that opened it, and not sent to others
@@ -122,7 +133,7 @@ class SlotReader:
             for one, (_, known_T) in zip(reads, masks, strict=True)
         ]
         pack = make_pack(samples, self.transformer, self.plans.config.pack.budget_tokens)
-        captions = self._captions(keys, reads)
+        captions = self._captions(keys, [one.planned for one in reads])
         texts, cut = self._words(captions)
         return SlotBatch(
             step=step,
@@ -141,6 +152,15 @@ class SlotReader:
             read_s=time.perf_counter() - started_s,
             words_cut=cut,
         )
+
+    def said(self, step: int, slot: int) -> Said:
+        """What a slot's clips are said to be, of which none is read: another may take the place of one that cannot be
+        decoded. Raises as `read`."""
+        planned = self.plans.samples(step, slot)
+        keys = [Key(self.seed, step, slot, i) for i in range(len(planned))]
+        captions = self._captions(keys, planned)
+        texts, _ = self._words(captions)
+        return Said(tuple(caption.text for caption in captions), tuple(one.geometry for one in planned), texts)
 
     def no_text(self) -> Tensor:
         """[words, D] that stand for no text, where texts were encoded ahead. Raises as `read`."""
@@ -181,12 +201,12 @@ class SlotReader:
         noise_LP = torch.cat([patches_of(noise_CTHW, compression) for noise_CTHW in noises])
         return F.pad(noise_LP, (0, 0, 0, tokens - len(noise_LP)))
 
-    def _captions(self, keys: Sequence[Key], reads: Sequence[Read]) -> list[Caption]:
+    def _captions(self, keys: Sequence[Key], planned: Sequence[Planned]) -> list[Caption]:
         clips = self.plans.clips
         drawn: list[tuple[DrawnKind, int | None, int | None]] = []
-        for key, one in zip(keys, reads, strict=True):
-            rows = clips.caption_rows(one.planned.number)
-            embedded = clips.embedding_rows(one.planned.number) if clips.has_embeddings else rows
+        for key, one in zip(keys, planned, strict=True):
+            rows = clips.caption_rows(one.number)
+            embedded = clips.embedding_rows(one.number) if clips.has_embeddings else rows
             kind = drawn_caption(key, embedded.keys(), self.mix)
             drawn.append((kind, None, None) if kind == "none" else (kind, rows[kind], embedded[kind]))
         texts = self._texts.texts([row for _, row, _ in drawn])

@@ -37,6 +37,8 @@ class TrainConfig:
         parallel: replicate holds all weights in each process, shard a part (FSDP2); auto shards where GPUs are several.
         context_parallel: Processes that share each pack's tokens, by heads in attention; the others share the packs.
         compile: Blocks by torch.compile, on a GPU.
+        flash: FlashAttention of a GPU: the newest whose package is installed and works; or torch's own, FA2, which is
+            quicker for clips of less than about 2000 tokens.
         recompute: Activations of blocks that are made again in the backward pass, to save memory: elementwise halves
             them and costs little; most keeps an eighth, all that attention gave, and costs a fifth.
         seed: Of weights, plans and all that is drawn.
@@ -61,6 +63,7 @@ class TrainConfig:
     parallel: Parallel = "auto"
     context_parallel: int = 1
     compile: bool = True
+    flash: Literal["newest", "FA2"] = "newest"
     recompute: Recompute = "nothing"
     seed: int = 0
     checkpoint_steps: int = 500

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import disk_usage
 
-from trainer.cost import TRAINING_BYTES, step_flops, training_bytes
+from trainer.cost import FLOAT_BYTES, HALF_BYTES, TRAINING_BYTES, activation_bytes, step_flops
 from trainer.model.config import TransformerConfig, parameters_of
 from trainer.model.layouts import Grid
+from trainer.network.config import NetworkConfig
+from trainer.network.cost import network_cost
 from trainer.training.config import TrainConfig
+from trainer.training.crew import Crew
+from trainer.training.sharding import is_narrow, is_sharded
 
 __all__ = ["Estimate", "NotEnoughSpace", "estimate", "network_estimate", "refuse_unless_room"]
 
@@ -49,27 +53,34 @@ def estimate(
     slots: Sequence[Sequence[Grid]],
     budget_tokens: int,
     words: int,
-    shards: int,
-    *,
-    is_compiled: bool,
+    crew: Crew,
 ) -> Estimate:
-    """Of a run whose steps have slots like these; `parameters` of the transformer and what is trained with it."""
+    """Of a run whose steps have slots like these; `parameters` are those that are trained: all of the transformer, or
+    adapters beside it."""
     flops = sum(step_flops(transformer, grids, [words] * len(grids)) for grids in slots)
     share = budget_tokens // config.context_parallel
-    extra = parameters - parameters_of(transformer)
-    memory = training_bytes(transformer, share, recompute=config.recompute, is_compiled=is_compiled, shards=shards)
-    memory += (AVERAGE_BYTES * parameters + TRAINING_BYTES * max(0, extra)) / shards
-    return Estimate(parameters, memory, disk_bytes(parameters, config), flops)
+    still = parameters_of(transformer) if parameters < parameters_of(transformer) else 0
+    is_compiled = config.compile and crew.device != "cpu"
+    activations = activation_bytes(transformer, share, recompute=config.recompute, is_compiled=is_compiled)
+    memory = activations * (1 if is_narrow(config.precision, crew) else FLOAT_BYTES / HALF_BYTES)
+    weights = (TRAINING_BYTES + AVERAGE_BYTES) * parameters + FLOAT_BYTES * still
+    memory += weights / (crew.size if is_sharded(config, crew) else 1)
+    return Estimate(parameters, memory, disk_bytes(parameters, config, still), flops)
 
 
-def network_estimate(parameters: int, config: TrainConfig) -> Estimate:
-    """Of a compression network: its steps are not counted in operations."""
-    return Estimate(parameters, (TRAINING_BYTES + AVERAGE_BYTES) * parameters, disk_bytes(parameters, config), 0.0)
+def network_estimate(
+    network: NetworkConfig, config: TrainConfig, parameters: int, shape_BCTHW: tuple[int, ...], slots: int, crew: Crew
+) -> Estimate:
+    """Of a compression network whose steps have so many slots of crops; of what judges it nothing."""
+    cost = network_cost(network, shape_BCTHW)
+    memory = (TRAINING_BYTES + AVERAGE_BYTES) * parameters
+    memory += cost.activation_bytes * (HALF_BYTES / FLOAT_BYTES if is_narrow(config.precision, crew) else 1)
+    return Estimate(parameters, memory, disk_bytes(parameters, config), slots * cost.flops)
 
 
-def disk_bytes(parameters: int, config: TrainConfig) -> float:
-    """One more checkpoint than is kept, while it is written, and the result."""
-    return parameters * (CHECKPOINT_BYTES * (config.keep_checkpoints + 1) + AVERAGE_BYTES)
+def disk_bytes(parameters: int, config: TrainConfig, still: int = 0) -> float:
+    """One more checkpoint than is kept, while it is written, and the result, with the weights that stay as they are."""
+    return parameters * CHECKPOINT_BYTES * (config.keep_checkpoints + 1) + AVERAGE_BYTES * (parameters + still)
 
 
 def refuse_unless_room(directory: Path, need_bytes: float) -> int:

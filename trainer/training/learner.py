@@ -34,6 +34,11 @@ class Learner(Protocol):
         """Parts that are compiled and shared out by themselves."""
         ...
 
+    @property
+    def attention(self) -> str:
+        """What works it out; empty where there is none."""
+        ...
+
     def count(self, batch: Any) -> int:
         """How much there is to learn in a slot; known before anything is computed."""
         ...
@@ -52,7 +57,7 @@ class Learner(Protocol):
 
     def loss(self, batch: Any) -> SlotLoss: ...
 
-    def end_step(self, *, is_taken: bool) -> None:
+    def end_step(self, step: int, *, is_taken: bool) -> None:
         """After the optimizer's step, or in its place where it was left out: what else learns from the same slots."""
         ...
 

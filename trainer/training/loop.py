@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,13 +23,13 @@ from trainer.training.checkpoints import Checkpoint, Checkpoints, load_checkpoin
 from trainer.training.config import TrainConfig, learning_rate_at
 from trainer.training.crew import ALONE, Crew, whole
 from trainer.training.files import RunFiles
-from trainer.training.guard import SpikeGuard
+from trainer.training.guard import Diverged, SpikeGuard
 from trainer.training.learner import Learner
 from trainer.training.metrics import StepLog, datasheet_flops, matmul_flops, peak_memory_bytes
 from trainer.training.sharding import is_narrow, is_sharded, prepare
 from trainer.training.state import Average, begin_moments, make_optimizer, state_of, trained_parameters
 
-__all__ = ["Run", "Training", "train"]
+__all__ = ["Run", "Training", "begin", "take_step", "train"]
 
 Read = Callable[[Iterable[tuple[int, int]]], Iterator[Any]]
 """Slots of places (step, slot), in their order."""
@@ -39,6 +40,7 @@ class Training:
     """One run: how it trains, where it is kept, and what its checkpoints must say to be its own.
 
     slots    of a step
+    rescue   called by all processes where the run diverges, to write what it had learnt; where it was written
     preview  called with the run after every `sample_steps` steps and at the end, by all processes
     """
 
@@ -47,6 +49,7 @@ class Training:
     run_id: str
     plan_id: str
     slots: int
+    rescue: Callable[[Run], Path | None] = lambda run: None
     preview: Callable[[Run, int], None] = lambda run, step: None
     wandb_project: str | None = None
     stop_after: int | None = None
@@ -65,6 +68,7 @@ class Run:
     guard: SpikeGuard
     step: int = 0
     log: StepLog | None = None
+    told_s: float = 0.0
     peak_flops: float = 0.0
     matmul: float = 0.0
 
@@ -109,12 +113,25 @@ def train(training: Training, learner: Learner, read: Read, crew: Crew = ALONE) 
             if must_stop or run.step == training.stop_after:
                 break
         checkpoints.finish()
+    except Diverged as error:
+        said = said_of(training.rescue(run))
+        raise Diverged(f"{training.files.directory}: step {run.step}: {error}{said}") from error
     finally:
         close: Callable[[], None] = getattr(batches, "close", lambda: None)
         close()
         if run.log:
             run.log.close()
     return run
+
+
+def said_of(rescued: Path | None) -> str:
+    """What to do. No step was taken that the guard left out, so weights are those from before."""
+    if rescued is None:
+        return ""
+    return (
+        f"; {rescued} is what was learnt before: begin another run from it (--init {rescued} --run …) with a lower "
+        "--learning-rate, or another --seed"
+    )
 
 
 def begin(training: Training, learner: Learner, crew: Crew) -> Run:
@@ -140,6 +157,24 @@ def begin(training: Training, learner: Learner, crew: Crew) -> Run:
     return run
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A step as one process knows it.
+
+    loss    of its slots, by all that the step has to learn
+    length  of the gradient, before it was shortened
+    shown   sums and counts
+    """
+
+    step: int
+    slots: Sequence[Any]
+    loss: float
+    length: float
+    verdict: str
+    shown: Mapping[str, torch.Tensor]
+    waited_s: float
+
+
 def take_step(run: Run, step: int, batches: Iterator[Any], count: int) -> bool:
     """One step; whether a checkpoint is asked for, to end with it."""
     began_s = time.perf_counter()
@@ -161,9 +196,9 @@ def take_step(run: Run, step: int, batches: Iterator[Any], count: int) -> bool:
         total += loss.total.detach() / max(1.0, learnt)  # on the device: nothing waits for a number
         for name, sum_and_count in loss.shown.items():
             shown[name] = shown[name] + sum_and_count if name in shown else sum_and_count
-    descended = descend(run, step)
-    learner.end_step(is_taken=descended[1] == "taken")
-    tell(run, step, slots, float(total), descended, shown, waited_s, time.perf_counter() - began_s)
+    length, verdict = descend(run, step)
+    learner.end_step(step, is_taken=verdict == "taken")
+    tell(run, Taken(step, slots, float(total), length, verdict, shown, waited_s), began_s)
     return bool(stops)
 
 
@@ -186,26 +221,21 @@ def descend(run: Run, step: int) -> tuple[float, str]:
     return length, verdict
 
 
-def tell(
-    run: Run,
-    step: int,
-    slots: Sequence[Any],
-    total: float,
-    descended: tuple[float, str],
-    shown: dict[str, torch.Tensor],
-    waited_s: float,
-    step_s: float,
-) -> None:
-    """A line about the step, by the first process, of all processes together."""
-    learner, crew = run.learner, run.crew
+def tell(run: Run, taken: Taken, began_s: float) -> None:
+    """A line about the step, by the first process, of all processes together.
+
+    Its time is from the line before, so that telling, checkpoints and samples count; of the first one, from its begin.
+    """
+    learner, crew, slots = run.learner, run.crew, taken.slots
+    now_s = time.perf_counter()
+    step_s, run.told_s = now_s - (run.told_s or began_s), now_s
     tokens = [learner.tokens(batch) for batch in slots]
     read, stand_ins = zip(*map(learner.read, slots), strict=True)
-    replaced = sum(stand_ins)
-    sums = [total, sum(n for n, _ in tokens), sum(p for _, p in tokens), replaced, waited_s]
+    sums = [taken.loss, sum(n for n, _ in tokens), sum(p for _, p in tokens), sum(stand_ins), taken.waited_s]
     sums.append(sum(map(learner.flops, slots)))
     sums.append(sum(map(number_of, read)))
-    names = sorted(shown)
-    added = crew.add([*sums, *(part for name in names for part in shown[name].tolist())])
+    names = sorted(taken.shown)
+    added = crew.add([*sums, *(part for name in names for part in taken.shown[name].tolist())])
     loss, all_tokens, padding, replaced, waited_s, flops, samples = added[: len(sums)]
     parts = added[len(sums) :]
     means = {
@@ -214,15 +244,13 @@ def tell(
     if run.log is None:
         return
     shared = crew.context  # each pack was counted by all who share it
-    length, verdict = descended
-    rate = flops / shared / step_s / crew.size
     line = {
-        "step": step,
+        "step": taken.step,
         "loss": loss,
         **means,
-        "gradient": length,
-        "verdict": verdict,
-        "learning_rate": learning_rate_at(step, run.training.config),
+        "gradient": taken.length,
+        "verdict": taken.verdict,
+        "learning_rate": learning_rate_at(taken.step, run.training.config),
         "tokens": int(all_tokens / shared),
         "tokens_per_s": all_tokens / shared / step_s,
         "padding": padding / max(1.0, all_tokens),
@@ -232,11 +260,18 @@ def tell(
         "seconds": step_s,
         "memory_bytes": peak_memory_bytes(crew.device),
     }
-    if rate:  # what a learner counts no operations of has none
-        line |= {"flops": flops / shared, "mfu_of_matmul": rate / run.matmul}
-        if run.peak_flops:
-            line["mfu_of_datasheet"] = rate / run.peak_flops
-    run.log.step(line)
+    if learner.attention:
+        line["attention"] = learner.attention
+    run.log.step(line | shares_of_peak(run, flops / shared, step_s))
+
+
+def shares_of_peak(run: Run, flops: float, step_s: float) -> dict[str, float]:
+    """Of a step's operations, against a large product's and the datasheet's; none where a learner counts none."""
+    if not flops:
+        return {}
+    rate = flops / step_s / run.crew.size
+    found = {"flops": flops, "mfu_of_matmul": rate / run.matmul}
+    return found | ({"mfu_of_datasheet": rate / run.peak_flops} if run.peak_flops else {})
 
 
 def number_of(read: str) -> int:

@@ -19,8 +19,11 @@ from trainer.training.files import RunFiles
 
 __all__ = ["DATASHEET_FLOPS", "StepLog", "datasheet_flops", "matmul_flops", "peak_memory_bytes"]
 
-DATASHEET_FLOPS = {"H100": 989e12, "H200": 989e12, "H800": 989e12, "B200": 2250e12, "A100": 312e12, "A800": 312e12}
-"""A second, dense, bfloat16, from the makers' datasheets."""
+DATASHEET_FLOPS = {
+    "H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12, "H800": 989e12, "B200": 2250e12, "A100": 312e12,
+    "A800": 312e12,
+}  # fmt: skip
+"""A second, dense, bfloat16, from the makers' datasheets; of the first name that a GPU's contains."""
 MATMUL_SIDE = {"cuda": 8192, "cpu": 1024}
 MATMUL_TRIES = 5
 
@@ -62,6 +65,7 @@ class StepLog:
         self._wandb: Any = None
         if wandb_project is not None:
             wandb: Any = importlib.import_module("wandb")
+            self._wandb_image = wandb.Image
             name = files.directory.name
             self._wandb = wandb.init(project=wandb_project, name=name, id=run_id, resume="allow", dir=files.directory)
         files.forget_steps_from(first_step)
@@ -82,6 +86,8 @@ class StepLog:
 
     def picture(self, name: str, picture_HWC: Any, step: int) -> None:
         self._write([Event(step=step, summary=image(name, picture_HWC, dataformats="HWC"))])
+        if self._wandb is not None:
+            self._wandb.log({name: self._wandb_image(picture_HWC)}, step=step)
 
     def _write(self, events: Sequence[Any]) -> None:
         """Raises OSError that names the folder."""

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from trainer.draws import Key
 from trainer.network.compression import CompressionNetwork, Posterior
+from trainer.network.cost import network_cost
 from trainer.network.discriminator import PatchDiscriminator
 from trainer.network.losses import LossParts, LossWeights, discriminator_loss, network_loss
 from trainer.reading.batch import CropBatch
-from trainer.training.config import TrainConfig
+from trainer.training.config import TrainConfig, learning_rate_at
 from trainer.training.crew import Crew
 from trainer.training.learner import SlotLoss
 from trainer.training.sharding import cast
@@ -25,20 +26,21 @@ from trainer.training.sharding import cast
 __all__ = ["Adversary", "NetworkLearner", "make_adversary"]
 
 ADVERSARY_BETAS = 0.5, 0.9  # as adversaries are trained since 1611.07004
+ADVERSARY_LEARNING_RATE = 1e-4  # at its highest, on the network's schedule: that of another optimizer says nothing here
 
 
 @dataclass(frozen=True, slots=True)
 class Adversary:
-    """A discriminator and what trains it. It learns also where its weight is 0, so that it is ready when it counts."""
+    """A discriminator and what trains it."""
 
     discriminator: nn.Module
     optimizer: torch.optim.Optimizer
 
 
-def make_adversary(config: TrainConfig, device: str) -> Adversary:
+def make_adversary(device: str) -> Adversary:
     """A discriminator with moments from the start, so that a checkpoint has something to fill."""
     discriminator = PatchDiscriminator().to(device)
-    optimizer = torch.optim.Adam(discriminator.parameters(), config.learning_rate, ADVERSARY_BETAS)
+    optimizer = torch.optim.Adam(discriminator.parameters(), ADVERSARY_LEARNING_RATE, ADVERSARY_BETAS)
     for weight in discriminator.parameters():
         zeros = torch.zeros_like(weight)
         optimizer.state[weight] = {"step": torch.zeros(()), "exp_avg": zeros, "exp_avg_sq": zeros.clone()}
@@ -61,6 +63,7 @@ class NetworkLearner:
         adversary: Adversary | None = None,
     ):
         self.module = network
+        self.attention = ""
         self._weights, self._config, self._crew = weights, config, crew
         self._perceptual, self._adversary = perceptual, adversary
         self._generator = torch.Generator(crew.device)  # of latents' noise, from the counter for each slot
@@ -84,8 +87,8 @@ class NetworkLearner:
         return hashlib.sha256(batch.pixels_BCTHW.numpy().tobytes()).hexdigest(), batch.replaced
 
     def flops(self, batch: CropBatch) -> float:
-        """Not counted, said as none."""
-        return 0.0
+        """Of the network; what judges it is not counted."""
+        return network_cost(self.module.config, tuple(batch.pixels_BCTHW.shape)).flops
 
     def loss(self, batch: CropBatch) -> SlotLoss:
         x_BCTHW = batch.pixels_BCTHW.to(self._crew.device).float() / 127.5 - 1
@@ -121,20 +124,25 @@ class NetworkLearner:
             last_weight=self.module.decoder.leave.weight if self._adversary else None,
         )
 
-    def end_step(self, *, is_taken: bool) -> None:
-        """The adversary's step, with the clips of the network's; none with what spoilt that."""
+    def end_step(self, step: int, *, is_taken: bool) -> None:
+        """The adversary's step, with the clips of the network's; none with what spoilt that, or would spoil its own."""
         if not self._adversary or not is_taken:
             self._seen.clear()
             return
         discriminator, optimizer = self._adversary.discriminator, self._adversary.optimizer
         optimizer.zero_grad(set_to_none=True)
         for x_BCTHW, again_BCTHW in self._seen:
-            loss = discriminator_loss(discriminator(x_BCTHW), discriminator(again_BCTHW))
+            with cast(self._config, self._crew):
+                loss = discriminator_loss(discriminator(x_BCTHW), discriminator(again_BCTHW))
             (loss / (len(self._seen) * self._crew.size)).backward()
         self._crew.add_gradients(discriminator.parameters())
-        nn.utils.clip_grad_norm_(discriminator.parameters(), self._config.max_grad_norm)
-        optimizer.step()
         self._seen.clear()
+        if not nn.utils.clip_grad_norm_(discriminator.parameters(), self._config.max_grad_norm).isfinite():
+            return
+        share = learning_rate_at(step, self._config) / self._config.learning_rate
+        for group in optimizer.param_groups:
+            group["lr"] = ADVERSARY_LEARNING_RATE * share
+        optimizer.step()
 
     def more_state(self) -> dict[str, Tensor]:
         state: dict[str, Tensor] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -14,7 +15,13 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from trainer.training.config import Precision, TrainConfig
 from trainer.training.crew import Crew
 
-__all__ = ["cast", "is_sharded", "prepare"]
+__all__ = ["cast", "divide_memory_less", "is_sharded", "prepare"]
+
+
+def divide_memory_less() -> None:
+    """Before a GPU is first used: packs differ in length, and between pieces of fixed sizes memory would be left over.
+    What the environment says already stays."""
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
 
 def is_sharded(config: TrainConfig, crew: Crew) -> bool:

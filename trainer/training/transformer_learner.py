@@ -58,7 +58,9 @@ class TransformerLearner:
         self.module = Denoiser(model)
         self._flow, self._space, self._config, self._crew, self._context = flow, space, config, crew, context
         model.recompute(config.recompute)
-        self.flash = "none" if crew.device == "cpu" else use_newest_flash(crew.device, model.config.head_width)
+        self.attention = "torch"
+        if crew.device != "cpu":
+            self.attention = use_newest_flash(crew.device, model.head_widths) if config.flash == "newest" else "FA2"
         model.share_context(context)
 
     @property
@@ -96,9 +98,10 @@ class TransformerLearner:
         with cast(self._config, crew):
             predicted_LP = self.module(x_LP, times_R, batch.texts.to(crew.device), pack)
         loss_L = flow_loss(predicted_LP, pack.latents_LP, noise_LP, x_LP, times_L, pack.is_known_L, flow)
-        return SlotLoss(loss_L.sum(), _by_time(loss_L.detach(), times_L, pack.is_known_L))
+        quantile_R = rows_of_times(_quantiles(batch.normal_N)).to(crew.device, non_blocking=True)
+        return SlotLoss(loss_L.sum(), _by_quantile(loss_L.detach(), quantile_R[pack.row_L], pack.is_known_L))
 
-    def end_step(self, *, is_taken: bool) -> None:
+    def end_step(self, step: int, *, is_taken: bool) -> None:
         pass
 
     def more_state(self) -> dict[str, Tensor]:
@@ -117,11 +120,15 @@ class TransformerLearner:
         return replace(batch.pack, latents_LP=torch.cat((made_LP, padding_LP)))
 
 
-def _by_time(loss_L: Tensor, times_L: Tensor, is_known_L: Tensor) -> dict[str, Tensor]:
-    """Sums and counts of the loss in equal parts of the way from clip to noise."""
-    part_L = (times_L * TIME_QUANTILES).long().clamp(max=TIME_QUANTILES - 1)
-    part_L = torch.where(is_known_L, TIME_QUANTILES, part_L)
-    sums = torch.zeros(TIME_QUANTILES + 1, device=loss_L.device).scatter_add_(0, part_L, loss_L.float())
-    counts = torch.bincount(part_L, minlength=TIME_QUANTILES + 1)
-    both = torch.stack((sums.double(), counts.double()), dim=1)
+def _quantiles(normal_N: Tensor) -> Tensor:
+    """int64[N]: in which of equal shares of all the times that are drawn each sample's is, from clip to noise; a time
+    grows with the number that it is drawn from."""
+    return (torch.special.ndtr(normal_N) * TIME_QUANTILES).long().clamp(max=TIME_QUANTILES - 1)
+
+
+def _by_quantile(loss_L: Tensor, quantile_L: Tensor, is_known_L: Tensor) -> dict[str, Tensor]:
+    """Sums and counts of the loss. Counted so that the device is not waited for."""
+    part_L = torch.where(is_known_L, TIME_QUANTILES, quantile_L)
+    both_L2 = torch.stack((loss_L.double(), torch.ones_like(loss_L, dtype=torch.float64)), dim=1)
+    both = both_L2.new_zeros(TIME_QUANTILES + 1, 2).index_add_(0, part_L, both_L2)
     return {f"loss_time_{k + 1}_of_{TIME_QUANTILES}": both[k] for k in range(TIME_QUANTILES)}

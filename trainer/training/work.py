@@ -38,6 +38,7 @@ from trainer.training.files import RunFiles
 from trainer.training.loop import Run, Training, train
 from trainer.training.network_learner import NetworkLearner, make_adversary
 from trainer.training.previews import Asked, make_preview, make_reconstructions, sampled
+from trainer.training.sharding import is_narrow
 from trainer.training.transformer_learner import TransformerLearner
 
 __all__ = ["CropConfig", "NetworkWork", "ReadConfig", "TransformerWork"]
@@ -138,8 +139,8 @@ class TransformerWork:
         context = Context(group, crew.place, crew.context) if group else None
         learner = TransformerLearner(self.model(), self.trained.flow, space, config, crew, context)
         training = Training(
-            config, self.files, self.run_id, plans.plan_id, self.epochs.slots, partial(self._preview, space),
-            self.wandb_project, stop_after,
+            config, self.files, self.run_id, plans.plan_id, self.epochs.slots, self._write,
+            partial(self._preview, space), self.wandb_project, stop_after,
         )  # fmt: skip
         reading = _reading(reader, self.reading)
         run = train(
@@ -157,7 +158,8 @@ class TransformerWork:
         if model is None or run.log is None:
             return
         try:
-            model = model.to(run.crew.device)
+            narrow = torch.bfloat16 if is_narrow(self.train.precision, run.crew) else None
+            model = model.to(run.crew.device, narrow)
             latents = sampled(model, self.trained.flow, self.asked, self.sampling, self.reading.max_words)
             picture = make_preview(latents, space, self.asked, self.files.samples / f"{step:08d}")
             run.log.picture("samples", picture, step)
@@ -173,10 +175,11 @@ class TransformerWork:
         model.load_state_dict(merged(weights))
         return model.eval()
 
-    def _write(self, run: Run) -> None:
+    def _write(self, run: Run) -> Path:
         if (model := self._averaged(run)) is not None:
             write_trained(self.files.model, self.trained, model)
         run.crew.wait()
+        return self.files.model
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,12 +245,12 @@ class NetworkWork:
         reader, network = self.reader(), self.begin()
         config = replace(self.train, parallel="replicate")  # a network is small beside what it computes
         judge = read_perceptual(self.perceptual).to(crew.device) if self.perceptual else None
-        adversary = make_adversary(config, crew.device) if self.weights.adversarial else None
+        adversary = make_adversary(crew.device) if self.weights.adversarial else None
         learner = NetworkLearner(network, self.weights, config, crew, judge, adversary)
         plan_id = reader.clips.clips_id
         training = Training(
-            config, self.files, self.run_id, plan_id, self.slots, partial(self._preview, reader), self.wandb_project,
-            stop_after,
+            config, self.files, self.run_id, plan_id, self.slots, partial(self._write, reader=reader),
+            partial(self._preview, reader), self.wandb_project, stop_after,
         )  # fmt: skip
         run = train(training, learner, _reading(reader, self.reading), crew)
         if stop_after is None:
@@ -276,9 +279,10 @@ class NetworkWork:
         network.load_state_dict(weights)
         return network
 
-    def _write(self, run: Run, reader: CropReader) -> None:
+    def _write(self, run: Run, reader: CropReader) -> Path:
         if (network := self._averaged(run)) is not None:
             batches = (reader.read(LATENT_MOMENTS_STEP, slot) for slot in range(STATISTICS_SLOTS))
             fit_latent_statistics(network, (batch.pixels_BCTHW.float() / 127.5 - 1 for batch in batches))
             write_network(self.files.network, network)
         run.crew.wait()
+        return self.files.network

@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 from torch.nn import functional as F
 
-from tests.tiny_transformers import TINY
+from tests.tiny_transformers import TINY, woken
 from trainer.draws import Key, MaskConfig, draw_mask, draw_noise, draw_normal
 from trainer.flow import FlowConfig
 from trainer.geometry import Geometry
@@ -23,6 +23,7 @@ from trainer.model.pack import Sample, make_pack, patches_of
 from trainer.model.text import texts_of
 from trainer.model.transformer import DiffusionTransformer
 from trainer.reading.batch import SlotBatch
+from trainer.training.adapters import add_adapters
 from trainer.training.config import TrainConfig
 from trainer.training.crew import ALONE, Crew
 from trainer.training.files import RunFiles
@@ -90,10 +91,14 @@ def run_with(
     stop_after: int | None = None,
     run_id: str = "run",
     read: Callable[[Iterable[tuple[int, int]]], Iterator[Any]] = read,
+    lora_rank: int = 0,
     **more: Any,
 ) -> Run:
     torch.manual_seed(config.seed)
     model = DiffusionTransformer(TINY)
+    if lora_rank:
+        model = woken(TINY, dtype=torch.float32)  # at its start it gives nothing, and adapters little to learn from
+        add_adapters(model, lora_rank)
     group = crew.context_group()
     context = Context(group, crew.place, crew.context) if group else None
     learner = TransformerLearner(model, FlowConfig(shift_tokens=8), None, config, crew, context)

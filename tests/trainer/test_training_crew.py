@@ -13,7 +13,9 @@ from trainer.training.crew import Crew
 
 SHARDED = replace(CONFIG, parallel="shard")
 SHARED = replace(CONFIG, context_parallel=2)
-WAYS = ("replicate", "shard", "context", "elastic", "elastic_shard")
+BOTH = replace(SHARED, parallel="shard", recompute="elementwise")
+NARROW = replace(CONFIG, precision="bfloat16", recompute="most")
+WAYS = ("replicate", "shard", "context", "both", "elastic", "elastic_shard")
 
 
 def two(crew: Crew, directory: Path) -> None:
@@ -21,6 +23,9 @@ def two(crew: Crew, directory: Path) -> None:
     run_with(directory / "again", crew)
     run_with(directory / "shard", crew, SHARDED)
     run_with(directory / "context", replace(crew, context=2), SHARED)
+    run_with(directory / "both", replace(crew, context=2), BOTH)
+    run_with(directory / "narrow", crew, replace(NARROW, parallel="shard"))
+    run_with(directory / "adapters", crew, SHARDED, lora_rank=2)
     run_with(directory / "elastic", crew, stop_after=8)
     run_with(directory / "elastic_shard", crew, SHARDED, stop_after=8)
 
@@ -30,6 +35,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Alone; by two in each way; and by one, then two, then one."""
     directory = tmp_path_factory.mktemp("runs")
     run_with(directory / "alone")
+    run_with(directory / "narrow_alone", config=NARROW)
+    run_with(directory / "adapters_alone", lora_rank=2)
     run_with(directory / "elastic", stop_after=4)
     run_with(directory / "elastic_shard", config=SHARDED, stop_after=4)
     with_two(two, directory)
@@ -43,6 +50,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_train_as_one_does(runs: Path, way: str) -> None:
     """Sums in another order: equal but for rounding, which twelve steps have not made larger."""
     assert losses(runs / way) == pytest.approx(losses(runs / "alone"), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("way", "apart"), [("narrow", 1e-3), ("adapters", 1e-4)])
+def test_two_processes_share_half_precision_and_adapters(runs: Path, way: str, apart: float) -> None:
+    found, alone = losses(runs / way), losses(runs / f"{way}_alone")
+    assert found == pytest.approx(alone, rel=apart)
+    assert alone != losses(runs / "alone"), "it is another run"
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from fractions import Fraction
 from math import prod
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import pyarrow.compute as pc
 
 from curation.conditions import narrowed
@@ -22,6 +23,7 @@ from curation.records import digest
 from curation.store import Store
 from trainer.epoch import reason_for
 from trainer.geometry import Compression, FitConfig, Geometry, fit
+from trainer.reading.listing import exact_rates
 from trainer.reading.pixels import PIXEL_COLUMNS, shown_box
 
 __all__ = [
@@ -43,8 +45,6 @@ LOOK_UP_ROWS = 10_000
 VALUE_BYTES = 2  # float16
 RATE_COLUMNS = ("start_pts", "end_pts", "time_base_num", "time_base_den")
 CLIP_COLUMNS = tuple(dict.fromkeys((*PIXEL_COLUMNS, *RATE_COLUMNS)))
-NTSC = Fraction(1000, 1001)
-LARGEST_DENOMINATOR = 1001
 UNFIT = ("too_short", "too_small", "too_long")
 """Reasons that come from what was asked, not from a fault; `too_long` is said of texts as well."""
 
@@ -109,18 +109,11 @@ class WantedText:
 
 
 def clip_rate(row: Mapping[str, Any]) -> Fraction:
-    """Frames a second of a clip, of `frames`, `start_pts`, `end_pts` and the time base.
-
-    The nearest of whole rates and those of NTSC (k · 1000/1001) where, by a tick of the duration, that may be it; else
-    the nearest fraction with a small denominator.
-    """
+    """Frames a second of a clip, of `frames`, `start_pts`, `end_pts` and the time base: as the list of clips has it."""
     ticks = row["end_pts"] - row["start_pts"]
-    rate = Fraction(row["frames"] * row["time_base_den"], ticks * row["time_base_num"])
-    near = [Fraction(round(rate)), round(rate / NTSC) * NTSC]
-    best = min((meant for meant in near if meant > 0), key=lambda meant: abs(meant / rate - 1), default=None)
-    if best is not None and abs(best / rate - 1) <= Fraction(1, ticks):
-        return best
-    return rate.limit_denominator(LARGEST_DENOMINATOR) or rate
+    seconds = ticks * row["time_base_num"] / row["time_base_den"]
+    (num,), (den,) = exact_rates(np.array([row["frames"] / seconds]), np.array([1 / ticks]))
+    return Fraction(int(num), int(den))
 
 
 def clip_latent_id(row: Mapping[str, Any], network_id: str, geometry: Geometry) -> str:

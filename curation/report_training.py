@@ -220,7 +220,7 @@ def _curves(steps: Sequence[Mapping[str, Any]]) -> Iterable[Curve]:
     said = f"each step, and means of {size} steps" if size > 1 else "each step"
     for curve in (
         curve_of("loss", said, _both(steps, "loss")),
-        curve_of("loss by time", "from a clip with little noise to noise alone", parts),
+        curve_of("loss by time", "by quantiles of the times that are drawn, from the least noise to the most", parts),
         curve_of("psnr_db", f"likeness of crops, {said}", _both(steps, "psnr_db")),
         curve_of("gradient", f"its length, {said}", _both(steps, "gradient")),
     ):
@@ -234,11 +234,11 @@ def _both(steps: Sequence[Mapping[str, Any]], name: str) -> list[Series]:
 
 
 def _part_words(name: str) -> str:
-    """`loss_time_2_of_4` in words: the share of noise."""
+    """`loss_time_2_of_4` in words: which of the times that are drawn."""
     found = TIME_PART.fullmatch(name)
     assert found
     number, parts = (int(group) for group in found.groups())
-    return f"{words.number(100 * (number - 1) / parts)} to {words.number(100 * number / parts)} % noise"
+    return f"{words.number(100 * (number - 1) / parts)} to {words.number(100 * number / parts)} % of times"
 
 
 # -- files beside the page

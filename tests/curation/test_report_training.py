@@ -84,7 +84,7 @@ def test_numbers_are_those_of_the_lines(tmp_path: Path):
         ("rejected_still", 2),
     ]
     assert [curve.name for curve in run.curves] == ["loss", "loss by time", "gradient"]
-    assert [line.name for line in run.curves[1].lines] == ["0 to 50 % noise", "50 to 100 % noise"]
+    assert [line.name for line in run.curves[1].lines] == ["0 to 50 % of times", "50 to 100 % of times"]
     assert [sheet.step for sheet in run.sheets] == [100, 50], "the newest first"
 
 

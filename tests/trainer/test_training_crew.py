@@ -26,6 +26,7 @@ def two(crew: Crew, directory: Path) -> None:
     run_with(directory / "both", replace(crew, context=2), BOTH)
     run_with(directory / "narrow", crew, replace(NARROW, parallel="shard"))
     run_with(directory / "adapters", crew, SHARDED, lora_rank=2)
+    run_with(directory / "shortened", crew, replace(SHARDED, max_grad_norm=0.05))
     run_with(directory / "elastic", crew, stop_after=8)
     run_with(directory / "elastic_shard", crew, SHARDED, stop_after=8)
 
@@ -37,6 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_with(directory / "alone")
     run_with(directory / "narrow_alone", config=NARROW)
     run_with(directory / "adapters_alone", lora_rank=2)
+    run_with(directory / "shortened_alone", config=replace(CONFIG, max_grad_norm=0.05))
     run_with(directory / "elastic", stop_after=4)
     run_with(directory / "elastic_shard", config=SHARDED, stop_after=4)
     with_two(two, directory)
@@ -53,8 +55,10 @@ def test_two_processes_train_as_one_does(runs: Path, way: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("way", "apart"), [("narrow", 1e-3), ("adapters", 1e-4)])
-def test_two_processes_share_half_precision_and_adapters(runs: Path, way: str, apart: float) -> None:
+@pytest.mark.parametrize(("way", "apart"), [("narrow", 1e-3), ("adapters", 1e-4), ("shortened", 1e-4)])
+def test_two_processes_share_half_precision_adapters_and_shortened_gradients(
+    runs: Path, way: str, apart: float
+) -> None:
     found, alone = losses(runs / way), losses(runs / f"{way}_alone")
     assert found == pytest.approx(alone, rel=apart)
     assert alone != losses(runs / "alone"), "it is another run"
